@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from shoal.model.objects import Cluster, Network, Node, Service, StoreObject, Task
 
@@ -51,8 +51,8 @@ class View:
 
     def __init__(self, things: Iterable[StoreObject] = (), revision: int = 0) -> None:
         self.revision = revision
-        self._things: dict[type[StoreObject], dict[str, StoreObject]] = {kind: {} for kind in KINDS.values()}
-        self._names: dict[tuple[type[StoreObject], str], StoreObject] = {}
+        self._things: dict[type[Any], dict[str, StoreObject]] = {kind: {} for kind in KINDS.values()}
+        self._names: dict[tuple[type[Any], str], StoreObject] = {}
         self._by_service: defaultdict[str, dict[str, Task]] = defaultdict(dict)
         self._by_node: defaultdict[str, dict[str, Task]] = defaultdict(dict)
         for thing in things:
