@@ -1,0 +1,248 @@
+"""Images from and to files: `docker import`, `load` and `save`.
+
+`load` reads what `docker save` writes, of any age: an OCI layout or docker's `manifest.json` with layer tars.
+`save` writes both in one archive. Archives come from outside: members are read by name, never by what a link says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import io
+import shutil
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from shoal.engine import manifest as manifests
+from shoal.engine.blobs import CHUNK
+from shoal.engine.image_changes import apply_changes
+from shoal.engine.image_pull import Progress, silent
+from shoal.engine.image_store import ImageStore, StoredImage, machine
+from shoal.engine.layers import chain_ids, decompress
+from shoal.engine.manifest import Descriptor
+from shoal.model import reference as references
+from shoal.model.base import Struct, decode, encode
+from shoal.model.container import ContainerConfig
+from shoal.model.engine import Image
+from shoal.model.errors import InvalidArgument, ShoalError
+from shoal.model.reference import Reference, familiar
+
+
+class _Entry(Struct, frozen=True):
+    """One image in docker's `manifest.json`."""
+
+    config: str = ""
+    repo_tags: list[str] = []
+    layers: list[str] = []
+
+
+class Archives:
+    """Brings images from files into the store, and back."""
+
+    def __init__(self, images: ImageStore) -> None:
+        self._images = images
+
+    async def import_(
+        self, stream: AsyncIterator[bytes], name: str = "", changes: Sequence[str] = (), message: str = ""
+    ) -> Image:
+        """One image of one layer from the tar of a root file system, which may be compressed.
+
+        `changes` are Dockerfile lines (CMD, ENV, EXPOSE, ...). Raises InvalidArgument for those, ShoalError for a
+        damaged archive.
+        """
+        config = apply_changes(ContainerConfig(), changes)
+        target = [references.parse(name, default_tag=True)] if name else []
+        with self._images.adding():
+            layer, diff_id = await self._layer(await self._spool(stream))
+            comment = message or "Imported from -"
+            data = manifests.make_config(config, [diff_id], machine(), self._images.clock.now(), comment)
+            return await self._keep(data, [layer], target)
+
+    async def load(self, stream: AsyncIterator[bytes], progress: Progress = silent) -> list[Image]:
+        """Every image in an archive that `save` wrote. Raises InvalidArgument when it is none."""
+        spool = await self._spool(stream)
+        with self._images.adding():
+            try:
+                archive = await asyncio.to_thread(tarfile.open, spool)
+            except tarfile.TarError as fault:
+                raise InvalidArgument(f"invalid tar header: {fault}") from fault
+            finally:
+                spool.unlink()
+            with archive:
+                entries = decode(_member(archive, "manifest.json"), list[_Entry])
+                return [await self._load_one(archive, entry, progress) for entry in entries]
+
+    async def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
+        """The archive of the images called `names`, in chunks. Raises NotFound before the first."""
+        chosen = [(name, self._images.stored(name)) for name in names]
+        with tempfile.TemporaryFile() as file:
+            await asyncio.to_thread(self._write_archive, file, chosen)
+            file.seek(0)
+            while chunk := await asyncio.to_thread(file.read, CHUNK):
+                yield chunk
+
+    # --- in ---
+
+    async def _spool(self, stream: AsyncIterator[bytes]) -> Path:
+        with tempfile.NamedTemporaryFile(dir=self._images.blobs.incoming, delete=False) as file:
+            async for chunk in stream:
+                await asyncio.to_thread(file.write, chunk)
+        return Path(file.name)
+
+    async def _layer(self, spool: Path) -> tuple[Descriptor, str]:
+        """Turn a tar (compressed or not), which is used up, into a gzipped layer blob; returns it and its diff id."""
+        packed, diff_id = await asyncio.to_thread(_compress, spool)
+        digest = await asyncio.to_thread(_digest_of, packed)
+        size = packed.stat().st_size
+        await asyncio.to_thread(self._images.blobs.adopt, packed, digest)
+        return Descriptor(media_type=manifests.DOCKER_LAYER, digest=digest, size=size), diff_id
+
+    async def _load_one(self, archive: tarfile.TarFile, entry: _Entry, progress: Progress) -> Image:
+        config = _member(archive, entry.config)
+        layers = []
+        for name in entry.layers:
+            spool = self._images.blobs.partial(f"sha256:{hashlib.sha256(name.encode()).hexdigest()}")
+            await asyncio.to_thread(_extract_member, archive, name, spool)
+            layers.append((await self._layer(spool))[0])
+        names = [references.parse(tag, default_tag=True) for tag in entry.repo_tags]
+        image = await self._keep(config, layers, names)
+        for reference in names:
+            progress({"stream": f"Loaded image: {familiar(reference)}\n"})
+        if not names:
+            progress({"stream": f"Loaded image ID: {image.id}\n"})
+        return image
+
+    async def _keep(self, config: bytes, layers: list[Descriptor], names: list[Reference]) -> Image:
+        """An image from its config and layer blobs: unpack, make the manifest, name it."""
+        digest = self._images.blobs.put(config)
+        image = manifests.image_of(digest, config, 0)
+        if len(image.layers) != len(layers):
+            raise InvalidArgument("invalid manifest, layers length mismatch")
+        for chain, layer, diff_id in zip(chain_ids(image.layers), layers, image.layers, strict=True):
+            await self._images.layers.extract(chain, self._images.blobs.path(layer.digest), diff_id)
+        described = Descriptor(media_type=manifests.DOCKER_CONFIG, digest=digest, size=len(config))
+        size = sum(self._images.layers.size(chain) for chain in chain_ids(image.layers))
+        stored = StoredImage(
+            image=replace(image, size=size),
+            manifest=self._images.blobs.put(manifests.make_manifest(described, layers)),
+            manifest_type=manifests.DOCKER_MANIFEST,
+            layers=layers,
+        )
+        return self._images.add(stored, *names)
+
+    # --- out ---
+
+    def _write_archive(self, file: Any, chosen: list[tuple[str, StoredImage]]) -> None:
+        blobs = self._images.blobs
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            written: set[str] = set()
+            for _, stored in chosen:
+                for digest in (stored.image.id, stored.manifest, *(layer.digest for layer in stored.layers)):
+                    if digest not in written:
+                        archive.add(blobs.path(digest), _blob_name(digest), recursive=False, filter=_anonymous)
+                        written.add(digest)
+            index = [_index_entry(name, stored, blobs.size(stored.manifest)) for name, stored in chosen]
+            layout = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": index}
+            _add(archive, "index.json", encode(layout))
+            _add(archive, "oci-layout", encode({"imageLayoutVersion": "1.0.0"}))
+            _add(archive, "manifest.json", encode([_docker_entry(name, stored) for name, stored in chosen]))
+
+
+def _tag_of(name: str) -> Reference | None:
+    """The tag in `name`; None when it is an id or a digest."""
+    try:
+        reference = references.parse(name, default_tag=True)
+    except InvalidArgument:
+        return None
+    return reference if reference.tag else None
+
+
+def _index_entry(name: str, stored: StoredImage, size: int) -> dict[str, Any]:
+    entry: dict[str, Any] = {"mediaType": stored.manifest_type, "digest": stored.manifest, "size": size}
+    if tag := _tag_of(name):
+        entry["annotations"] = {"io.containerd.image.name": str(tag), "org.opencontainers.image.ref.name": tag.tag}
+    return entry
+
+
+def _docker_entry(name: str, stored: StoredImage) -> dict[str, Any]:
+    tag = _tag_of(name)
+    by_name = tag is not None and familiar(tag) in stored.image.repo_tags
+    return {
+        "Config": _blob_name(stored.image.id),
+        "RepoTags": [familiar(tag)] if tag is not None and (by_name or not _is_id(name)) else None,
+        "Layers": [_blob_name(layer.digest) for layer in stored.layers],
+    }
+
+
+def _is_id(name: str) -> bool:
+    return bool(name) and set(name.removeprefix("sha256:")) <= set("0123456789abcdef")
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mtime, member.mode = 0, 0o644
+    return member
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(data), 0o644
+    archive.addfile(member, io.BytesIO(data))
+
+
+def _open_member(archive: tarfile.TarFile, name: str) -> Any:
+    try:
+        member = archive.getmember(name)
+        if member.issym() or member.islnk():  # docker's old archives link equal layers to the first of them
+            folder = name.rpartition("/")[0]
+            member = archive.getmember(str(Path(folder, member.linkname)).replace(f"{folder}/../", ""))
+        file = archive.extractfile(member)
+    except KeyError as fault:
+        raise InvalidArgument(f"invalid archive: no {name} in it") from fault
+    if file is None:
+        raise InvalidArgument(f"invalid archive: {name} is not a file")
+    return file
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    with _open_member(archive, name) as file:
+        return bytes(file.read(16 << 20))
+
+
+def _extract_member(archive: tarfile.TarFile, name: str, target: Path) -> None:
+    with _open_member(archive, name) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file, CHUNK)
+
+
+def _compress(spool: Path) -> tuple[Path, str]:
+    """A gzip file beside `spool`, which is removed, and the digest of what is in it."""
+    packed = spool.with_name(spool.name + ".gz")
+    digest = hashlib.sha256()
+    try:
+        # mtime=0: the same files always make the same layer
+        with spool.open("rb") as source, gzip.GzipFile(packed, "wb", compresslevel=5, mtime=0) as target:
+            for chunk in decompress(source):
+                digest.update(chunk)
+                target.write(chunk)
+    except OSError as fault:
+        packed.unlink(missing_ok=True)
+        raise ShoalError(f"write {packed.name}: {fault.strerror}") from fault
+    finally:
+        spool.unlink()
+    return packed, f"sha256:{digest.hexdigest()}"
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
