@@ -156,10 +156,12 @@ class Puller:
     async def _small(self, session: RegistrySession, reference: Reference, blob: Descriptor) -> bytes:
         """A config: downloaded into the blob store unless it is here."""
         blobs = self._images.blobs
-        if not blobs.has(blob.digest):
-            partial = blobs.partial(blob.digest)
-            await session.fetch(reference, blob.digest, partial, lambda _: None)
-            await asyncio.to_thread(blobs.adopt, partial, blob.digest)
+        async with self._locks.setdefault(blob.digest, asyncio.Lock()):
+            if not blobs.has(blob.digest):
+                partial = blobs.partial(blob.digest)
+                await session.fetch(reference, blob.digest, partial, lambda _: None)
+                await asyncio.to_thread(blobs.adopt, partial, blob.digest)
+        self._locks.pop(blob.digest, None)
         return blobs.read(blob.digest)
 
 
