@@ -1,0 +1,9 @@
+"""Machines: docker-machine's successor. Store on disk, certificates, drivers, ssh, shells, tables.
+
+Reading order: `record` (what config.json holds), `store` (where it lies), `certs`, `driver` (what a driver must do),
+`provision` (what an engine needs to be installed with), `actions` (create, start, stop, remove), `probe` and `table`
+(what `ls` shows), `ssh`, `shells`. `local` is the driver whose machines are namespaces on this computer; it is the
+only part that needs Linux, and nothing here imports it until a machine asks for it.
+
+Imports `model` and `kit` only.
+"""

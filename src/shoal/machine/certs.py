@@ -1,0 +1,167 @@
+"""Certificates: one authority per store, one client identity, one server identity per machine.
+
+EC P-256 keys: a quarter of a millisecond each, and every TLS library of today reads them. A server's certificate
+names the machine as well as its address: who checks by name goes on working when the address changes, and `start`
+issues a new one for those who check by address.
+"""
+
+from __future__ import annotations
+
+import getpass
+import ipaddress
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from shoal.machine.errors import MachineError
+from shoal.machine.files import write_atomic
+
+VALIDITY = timedelta(days=1080)
+BACKDATED = timedelta(minutes=5)
+RENEW_BEFORE = timedelta(days=60)
+"""A server certificate with less than this left is replaced at the next start."""
+
+
+class Pair(NamedTuple):
+    """Paths of a certificate and its key."""
+
+    certificate: Path
+    key: Path
+
+
+def ensure_authority(pair: Pair, now: datetime) -> bool:
+    """Make the authority if there is none; True when it was made. Raises MachineError for a key without certificate."""
+    if pair.certificate.exists():
+        return False
+    if pair.key.exists():
+        raise MachineError("certificate authority key already exists")
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject(_user())
+    builder = _builder(subject, subject, key.public_key(), now)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(sign_certificates=True), critical=True)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    _write(pair, builder.sign(key, hashes.SHA256()), key)
+    return True
+
+
+def ensure_client(pair: Pair, authority: Pair, now: datetime) -> bool:
+    """Make the client identity if there is none; True when it was made."""
+    if pair.certificate.exists():
+        return False
+    if pair.key.exists():
+        raise MachineError("client key already exists")
+    _issue(pair, authority, f"{_user()}.<bootstrap>", [], ExtendedKeyUsageOID.CLIENT_AUTH, now)
+    return True
+
+
+def issue_server(pair: Pair, authority: Pair, machine: str, names: Iterable[str], now: datetime) -> None:
+    """Make the server identity of `machine`, valid for `names` (host names and addresses)."""
+    _issue(pair, authority, f"{_user()}.{machine}", list(names), ExtendedKeyUsageOID.SERVER_AUTH, now)
+
+
+def server_names(machine: str, address: str, extra: Iterable[str] = ()) -> list[str]:
+    """What a machine's certificate is valid for: `extra` (--tls-san), its address, its name, and itself from inside."""
+    return list(dict.fromkeys(name for name in (*extra, address, machine, "localhost", "127.0.0.1") if name))
+
+
+def is_fit(pair: Pair, authority: Pair, names: Iterable[str], now: datetime) -> bool:
+    """Whether the server certificate is there, covers `names`, comes from this authority and has time left."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
+        issuer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
+        certificate.verify_directly_issued_by(issuer)
+        covered = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, TypeError, x509.ExtensionNotFound):
+        return False
+    except Exception as fault:  # cryptography's InvalidSignature derives from Exception alone
+        if type(fault).__name__ != "InvalidSignature":
+            raise
+        return False
+    if not pair.key.exists() or certificate.not_valid_after_utc - now < RENEW_BEFORE:
+        return False
+    return set(map(_general_name, names)) <= set(covered)
+
+
+def expiry(certificate: Path) -> datetime:
+    """When `certificate` ends."""
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+
+
+def _issue(
+    pair: Pair, authority: Pair, owner: str, names: list[str], purpose: x509.ObjectIdentifier, now: datetime
+) -> None:
+    issuer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
+    try:
+        signer = serialization.load_pem_private_key(authority.key.read_bytes(), password=None)
+    except FileNotFoundError as fault:
+        raise MachineError(f"the certificate authority's key is missing: {authority.key}") from fault
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(_subject(owner), issuer.subject, key.public_key(), now)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    builder = builder.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()),  # type: ignore[arg-type]
+        critical=False,
+    )
+    if names:
+        alternative = x509.SubjectAlternativeName([_general_name(name) for name in names])
+        builder = builder.add_extension(alternative, critical=False)
+    _write(pair, builder.sign(signer, hashes.SHA256()), key)  # type: ignore[arg-type]
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + VALIDITY)
+    )
+
+
+def _usage(*, sign_certificates: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=True, key_cert_sign=sign_certificates, crl_sign=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+def _subject(owner: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, owner[:64])])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _write(pair: Pair, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    for path in pair:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    # The key first: a certificate without its key would never be made again.
+    write_atomic(pair.key, secret, 0o600)
+    write_atomic(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)

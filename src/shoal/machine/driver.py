@@ -1,0 +1,165 @@
+"""What a driver must do, and how drivers are found.
+
+A driver makes computers (or takes over existing ones) and knows where they are. It does not know certificates or
+engine flags: when it knows the machine's address it asks `prepare(address)` for an `EngineSetup` and sees to it that
+the machine's engine runs with that. Its whole state is `data`, the `Driver` object of config.json.
+
+Drivers outside this package register a class under the entry point group `shoal.machine_drivers`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+from shoal.machine.errors import MachineError
+
+ENTRY_POINTS = "shoal.machine_drivers"
+BUILT_IN = {"local": "shoal.machine.local.driver:LocalDriver"}
+_LINUX_ONLY = {"local"}
+
+
+class State(StrEnum):
+    """What `status` prints and `--filter state=` takes."""
+
+    NONE = ""
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    SAVED = "Saved"
+    STOPPED = "Stopped"
+    STOPPING = "Stopping"
+    STARTING = "Starting"
+    ERROR = "Error"
+    TIMEOUT = "Timeout"
+
+
+class Flag(NamedTuple):
+    """An option of `create`: `--name`, also taken from the environment. The default's type is the option's type."""
+
+    name: str
+    help: str
+    environment: str
+    default: str | int | bool | tuple[str, ...] = ""
+    metavar: str | None = None
+
+
+class SshEndpoint(NamedTuple):
+    """How to reach a machine by ssh. `known_hosts` pins its key under the name `alias`."""
+
+    host: str
+    port: int
+    user: str
+    key: Path | None
+    known_hosts: Path | None
+    alias: str
+
+
+class EngineSetup(NamedTuple):
+    """What the machine's engine is to be installed with. Paths are the machine's."""
+
+    files: Mapping[str, tuple[int, bytes]]
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+
+
+Prepare = Callable[[str], EngineSetup]
+"""The setup for a machine at this address; makes or renews its certificates."""
+
+
+class Context(NamedTuple):
+    """What a driver gets: the machine's name, its directory, and where to report progress, one line at a time."""
+
+    name: str
+    directory: Path
+    store: Path
+    say: Callable[[str], None]
+
+
+class Driver(Protocol):
+    """One machine as its driver sees it. Calls block; failures are MachineErrors."""
+
+    data: dict[str, Any]
+
+    def __init__(self, context: Context, data: dict[str, Any]) -> None: ...
+
+    @staticmethod
+    def flags() -> Sequence[Flag]:
+        """The options that `create` takes for this driver."""
+        ...
+
+    def configure(self, values: Mapping[str, Any]) -> None:
+        """Take the options' values (by flag name) into `data`. Raises MachineError for bad ones."""
+        ...
+
+    def check(self) -> None:
+        """Whether a machine can be made here, without side effects. Raises PreCreateError."""
+        ...
+
+    def create(self, prepare: Prepare) -> None:
+        """Make the machine and start it."""
+        ...
+
+    def start(self, prepare: Prepare) -> None:
+        """Start the stopped machine."""
+        ...
+
+    def stop(self) -> None:
+        """Shut it down in good order."""
+        ...
+
+    def kill(self) -> None:
+        """Cut its power."""
+        ...
+
+    def restart(self, prepare: Prepare) -> None:
+        """Stop and start."""
+        ...
+
+    def remove(self) -> None:
+        """Take away everything that `create` made outside the machine's directory; what is gone already is fine."""
+        ...
+
+    def state(self) -> State:
+        """What it is doing now."""
+        ...
+
+    def address(self) -> str:
+        """Its address or host name. Raises NotRunning."""
+        ...
+
+    def url(self) -> str:
+        """Where its Engine API is. Raises NotRunning."""
+        ...
+
+    def ssh(self) -> SshEndpoint:
+        """Where its sshd is."""
+        ...
+
+    def diagnose(self) -> str:
+        """The last lines of its log, for a user whose machine does not come up; empty when there is none."""
+        ...
+
+
+def driver_class(name: str) -> type[Driver]:
+    """The driver called `name`. Raises MachineError when there is none, or not for this operating system."""
+    if name in _LINUX_ONLY and sys.platform != "linux":
+        raise MachineError(f'Driver "{name}" not supported on this platform.')
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        return cast("type[Driver]", getattr(importlib.import_module(module), attribute))
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return cast("type[Driver]", point.load())
+    raise MachineError(
+        f'Driver "{name}" not found. Do you have the plugin binary "docker-machine-driver-{name}" '
+        "accessible in your PATH?"
+    )
+
+
+def driver_names() -> list[str]:
+    """All drivers that there are."""
+    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))})

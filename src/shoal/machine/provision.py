@@ -1,0 +1,104 @@
+"""What an engine is installed with: certificates, flags, environment. Pure but for the certificates it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from shoal.machine import certs
+from shoal.machine.driver import EngineSetup, Prepare
+from shoal.machine.errors import MachineError
+from shoal.machine.files import write_atomic
+from shoal.machine.record import AuthOptions, EngineOptions, Record
+
+REMOTE = "/etc/docker"
+"""Where certificates lie on a machine."""
+
+_DROPPED = ("aufs", "overlay")
+"""Storage drivers of old that no engine has any more: accepted, without effect."""
+
+
+def engine_arguments(options: EngineOptions, driver: str, port: int = 2376) -> list[str]:
+    """The engine's flags. A flag of `--engine-opt` is `name=value` or `name`; its `--` is put before it."""
+    arguments = ["-H", "unix:///var/run/docker.sock", "-H", f"tcp://0.0.0.0:{port}", "--tlsverify",
+                 "--tlscacert", f"{REMOTE}/ca.pem", "--tlscert", f"{REMOTE}/server.pem",
+                 "--tlskey", f"{REMOTE}/server-key.pem"]  # fmt: skip
+    for label in (*options.labels, f"provider={driver}"):
+        arguments += ["--label", label]
+    for registry in options.insecure_registry:
+        arguments += ["--insecure-registry", registry]
+    for mirror in options.registry_mirror:
+        arguments += ["--registry-mirror", mirror]
+    if options.storage_driver and options.storage_driver not in _DROPPED:
+        arguments += ["--storage-driver", options.storage_driver]
+    arguments += [flag if flag.startswith("-") else f"--{flag}" for flag in options.arbitrary_flags]
+    return arguments
+
+
+def engine_environment(options: EngineOptions) -> dict[str, str]:
+    """The engine's own environment (`--engine-env NAME=VALUE`). Raises MachineError."""
+    environment = {}
+    for entry in options.env:
+        name, equals, value = entry.partition("=")
+        if not name or not equals:
+            raise MachineError(f'invalid --engine-env "{entry}": want NAME=VALUE')
+        environment[name] = value
+    return environment
+
+
+def server_pair(auth: AuthOptions) -> certs.Pair:
+    """Where the machine's own identity lies."""
+    return certs.Pair(Path(auth.server_cert_path), Path(auth.server_key_path))
+
+
+def authority_pair(auth: AuthOptions) -> certs.Pair:
+    """Where the authority lies that signs it."""
+    return certs.Pair(Path(auth.ca_cert_path), Path(auth.ca_private_key_path))
+
+
+def ensure_identities(auth: AuthOptions, now: datetime) -> Mapping[str, Path]:
+    """Make the authority and the client identity where they are missing; what was made, by its name."""
+    made = {}
+    if certs.ensure_authority(authority_pair(auth), now):
+        made["CA"] = Path(auth.ca_cert_path)
+    client = certs.Pair(Path(auth.client_cert_path), Path(auth.client_key_path))
+    if certs.ensure_client(client, authority_pair(auth), now):
+        made["client certificate"] = Path(auth.client_cert_path)
+    return made
+
+
+def copy_client_identity(auth: AuthOptions) -> None:
+    """Put the authority's certificate and the client's pair into the machine's directory (DOCKER_CERT_PATH)."""
+    sources = {"ca.pem": (auth.ca_cert_path, 0o644), "cert.pem": (auth.client_cert_path, 0o644),
+               "key.pem": (auth.client_key_path, 0o600)}  # fmt: skip
+    for name, (source, mode) in sources.items():
+        write_atomic(Path(auth.store_path) / name, Path(source).read_bytes(), mode)
+
+
+def preparation(record: Record, now: datetime, say: Callable[[str], None] = lambda line: None) -> Prepare:
+    """What a driver asks once it knows the machine's address: a certificate that fits it, and the engine's flags.
+
+    A certificate that covers the address and has time left is kept. `say` hears what is done.
+    """
+    auth, options = record.host_options.auth_options, record.host_options.engine_options
+    if auth is None:
+        raise MachineError(f"{record.name} has no AuthOptions in its config.json")
+
+    def prepare(address: str) -> EngineSetup:
+        pair, authority = server_pair(auth), authority_pair(auth)
+        names = certs.server_names(record.name, address, auth.server_cert_sans or [])
+        say("Copying certs to the local machine directory...")
+        copy_client_identity(auth)
+        if not certs.is_fit(pair, authority, names, now):
+            certs.issue_server(pair, authority, record.name, names, now)
+        say("Copying certs to the remote machine...")
+        files = {
+            f"{REMOTE}/ca.pem": (0o644, Path(auth.ca_cert_path).read_bytes()),
+            f"{REMOTE}/server.pem": (0o644, pair.certificate.read_bytes()),
+            f"{REMOTE}/server-key.pem": (0o600, pair.key.read_bytes()),
+        }
+        say("Setting Docker configuration on the remote daemon...")
+        return EngineSetup(files, engine_arguments(options, record.driver_name), engine_environment(options))
+
+    return prepare

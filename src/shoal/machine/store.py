@@ -1,0 +1,83 @@
+"""The store: where machines and certificates lie, in docker-machine's layout.
+
+    STORE/certs/{ca,cert}.pem, {ca-key,key}.pem     one authority and one client identity for all machines
+    STORE/machines/NAME/config.json                 the record; the directory's existence is the machine's existence
+    STORE/machines/NAME/{ca,cert,key}.pem           what DOCKER_CERT_PATH points to
+    STORE/machines/NAME/server{,-key}.pem           the machine's own identity
+    STORE/machines/NAME/id_ed25519{,.pub}           the key for ssh; known_hosts beside it pins the machine's key
+    STORE/locks/                                    lock files: one for the store, one per machine
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from shoal.machine.errors import MachineError, NoSuchMachine
+from shoal.machine.files import locked, unlink_lock, write_atomic
+from shoal.machine.record import Record, parse_record, render_record
+
+
+class Store:
+    """The machines below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(os.path.abspath(root))
+        self.certs = self.root / "certs"
+        self.machines = self.root / "machines"
+
+    @classmethod
+    def default(cls, environment: Mapping[str, str], chosen: str | None = None) -> Store:
+        """The store that `chosen`, else MACHINE_STORAGE_PATH, names; else ~/.docker/machine."""
+        path = chosen or environment.get("MACHINE_STORAGE_PATH")
+        return cls(Path(path) if path else Path.home() / ".docker" / "machine")
+
+    def directory(self, name: str) -> Path:
+        """Where the machine `name` lies, whether it exists or not."""
+        return self.machines / name
+
+    def names(self) -> list[str]:
+        """All machines, in lexical order: every directory that is not hidden, even one with a broken record."""
+        try:
+            entries = sorted(entry.name for entry in self.machines.iterdir() if entry.is_dir())
+        except FileNotFoundError:
+            return []
+        return [name for name in entries if not name.startswith(".")]
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a machine `name`."""
+        return name not in ("", ".", "..") and "/" not in name and "\\" not in name and self.directory(name).is_dir()
+
+    def load(self, name: str) -> Record:
+        """The record of `name`. Raises NoSuchMachine, or MachineError when its config.json cannot be read."""
+        if not self.exists(name):
+            raise NoSuchMachine(name)
+        path = self.directory(name) / "config.json"
+        try:
+            record = parse_record(path.read_bytes())
+        except FileNotFoundError as fault:
+            raise MachineError(f"open {path}: no such file or directory") from fault
+        except (OSError, ValueError) as fault:
+            raise MachineError(f"Error loading host {name}: {fault}") from fault
+        return record
+
+    def save(self, name: str, record: Record) -> None:
+        """Write the record of `name`; its directory is made with mode 0700 when it is new."""
+        directory = self.directory(name)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomic(directory / "config.json", render_record(record), 0o600)
+
+    def delete(self, name: str) -> None:
+        """Remove the machine's directory and lock. Deleting what is not there is no error."""
+        shutil.rmtree(self.directory(name), ignore_errors=False) if self.exists(name) else None
+        unlink_lock(self._lock_path(name))
+
+    def lock(self, name: str | None = None) -> AbstractContextManager[None]:
+        """Hold the lock of machine `name`, or of the whole store: certificates and addresses."""
+        return locked(self._lock_path(name))
+
+    def _lock_path(self, name: str | None) -> Path:
+        return self.root / "locks" / (f"machine-{name}" if name else "store")
