@@ -1,5 +1,7 @@
 """Store: the one truth. Transactions with version checks, an in-memory view with indexes, watch, leadership.
 
-`view` is the snapshot that decisions read, `memory` a store without etcd (tests), `etcd*` the replicated one; both
-pass the same conformance suite. Imports `kit`, `model`, `wire`, `ca`.
+Reading order: `base` (the promises), `view` (the snapshot that decisions read), `writes` (versions and names), `memory`
+(a store without etcd, for tests), `codec` (keys and encrypted values), `transaction`, `etcd` (the replicated store),
+`leadership`; below them `etcd_client` and `etcd_process`. Both stores pass the suite in `tests/store_suite.py`. Imports
+`kit`, `model`, `wire`, `ca`.
 """

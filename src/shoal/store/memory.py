@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from msgspec.structs import replace
 
 from shoal.kit.clock import Clock, SystemClock
-from shoal.model.errors import Conflict, OutOfSequence
-from shoal.model.objects import StoreObject, Version
-from shoal.store.base import Delete, Fence, NotLeader, Put, Write
-from shoal.store.view import Changed, View, kind_of, name_of
+from shoal.model.objects import Version
+from shoal.store.base import Delete, Fence, NotLeader, Write
+from shoal.store.feed import Feed, QueueSubscription
+from shoal.store.view import View
+from shoal.store.writes import check_versions, name_changes, name_conflict, stamped
 
 
 class MemoryStore:
@@ -22,7 +23,7 @@ class MemoryStore:
         self.view = View()
         self.leader = 1
         self._clock = clock or SystemClock()
-        self._queues: set[asyncio.Queue[Sequence[Changed]]] = set()
+        self._feed = Feed()
 
     async def commit(self, writes: Sequence[Write], *, fence: Fence | None = None) -> int:
         """See `base.Store.commit`."""
@@ -31,64 +32,26 @@ class MemoryStore:
             raise NotLeader
         if not writes:
             return self.view.revision
-        for write in writes:
-            self._check(write)
+        self._check(writes)
         revision = self.view.revision + 1
         now = self._clock.now()
         batch = []
         for write in writes:
             if isinstance(write, Delete):
                 batch.append(self.view.remove(type(write.thing), write.thing.id))
-                continue
-            thing = write.thing
-            created = thing.created_at if thing.version.index else now
-            batch.append(
-                self.view.put(replace(thing, version=Version(index=revision), created_at=created, updated_at=now))
-            )
+            else:
+                batch.append(self.view.put(replace(stamped(write.thing, now), version=Version(index=revision))))
         self.view.revision = revision
-        for queue in self._queues:
-            queue.put_nowait(batch)
+        self._feed.publish(batch)
         return revision
 
-    def _check(self, write: Write) -> None:
-        thing = write.thing
-        known: StoreObject | None = self.view.get(type(thing), thing.id)
-        if (known.version.index if known else 0) != thing.version.index:
-            raise OutOfSequence
-        name = name_of(thing)
-        owner = self.view.named(type(thing), name) if name is not None else None
-        if isinstance(write, Put) and owner is not None and owner.id != thing.id:
-            raise name_conflict(thing)
+    def _check(self, writes: Sequence[Write]) -> None:
+        check_versions(self.view, writes)
+        names = name_changes(self.view, writes)
+        for (kind, name), thing in names.taken.items():
+            if (kind, name) not in names.released and self.view.named(type(thing), name) is not None:
+                raise name_conflict(thing)
 
-    @contextmanager
-    def subscribe(self) -> Iterator[QueueSubscription]:
+    def subscribe(self) -> AbstractContextManager[QueueSubscription]:
         """See `base.Store.subscribe`."""
-        queue: asyncio.Queue[Sequence[Changed]] = asyncio.Queue()
-        self._queues.add(queue)
-        try:
-            yield QueueSubscription(queue)
-        finally:
-            self._queues.discard(queue)
-
-
-class QueueSubscription:
-    """A `base.Subscription` over a queue that the store fills."""
-
-    def __init__(self, queue: asyncio.Queue[Sequence[Changed]]) -> None:
-        self._queue = queue
-
-    def __aiter__(self) -> QueueSubscription:
-        return self
-
-    async def __anext__(self) -> Sequence[Changed]:
-        return await self._queue.get()
-
-
-def name_conflict(thing: StoreObject) -> Conflict:
-    """The error for a name that is taken, in docker's words."""
-    kind, name = kind_of(thing), getattr(thing.spec, "name", "")
-    if kind == "network":
-        return Conflict(f"network with name {name} already exists")
-    return Conflict(
-        f"rpc error: code = AlreadyExists desc = name conflicts with an existing object: {kind} {name} already exists"
-    )
+        return self._feed.subscribe()

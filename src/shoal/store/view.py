@@ -105,8 +105,8 @@ class View:
         if old is None:
             return Changed(None, None)
         name = name_of(old)
-        if name is not None:
-            self._names.pop((kind, name), None)
+        if name is not None and self._names.get((kind, name)) is old:  # else another took it in the same commit
+            del self._names[kind, name]
         if isinstance(old, Task):
             _discard(self._by_service, old.service_id, id)
             _discard(self._by_node, old.node_id, id)

@@ -1,0 +1,218 @@
+"""etcd as a private child: started, watched, started again when it dies, stopped with its parent.
+
+Clients reach it through a unix socket in a 0700 directory, so only this user can; peers through mutual TLS, and only
+with a certificate that names `swarm-manager`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoal.ca.files import CertificateFiles
+from shoal.kit.backoff import backoff
+from shoal.kit.tasks import background
+from shoal.model.errors import FailedPrecondition, ShoalError
+from shoal.store.etcd_client import EtcdClient, EtcdError
+
+logger = logging.getLogger(__name__)
+
+READY_TIMEOUT = 30.0
+STOP_TIMEOUT = 5.0
+STABLE = 30.0
+"""A process that lived this many seconds is started again at once when it dies."""
+
+_TUNING = (
+    "--logger=zap",
+    "--log-level=error",
+    "--log-outputs=stderr",
+    "--max-txn-ops=10000",
+    "--max-request-bytes=16777216",
+    "--quota-backend-bytes=8589934592",
+    "--auto-compaction-mode=revision",
+    "--auto-compaction-retention=10000",
+)
+_NORMAL = ("--heartbeat-interval=100", "--election-timeout=1000")
+_HASTY = ("--heartbeat-interval=10", "--election-timeout=100", "--unsafe-no-fsync", "--strict-reconfig-check=false")
+
+
+class MemberRemoved(Exception):
+    """etcd ended because the other members removed this one."""
+
+
+@dataclass(frozen=True)
+class EtcdOptions:
+    """How to run one member."""
+
+    name: str
+    """The node's id."""
+    directory: Path
+    """Holds `data`, `run` (the socket) and `etcd.log`."""
+    certificates: CertificateFiles
+    """Certificate, key and root for its peers."""
+    listen_url: str
+    """`https://0.0.0.0:2378`"""
+    peer_url: str
+    """What the other members dial: `https://10.0.0.1:2378`."""
+    cluster_token: str
+    """The swarm's id."""
+    initial_cluster: str = ""
+    """`name=url,...` of all members, this one included, when it joins others; empty for a new cluster."""
+    force_new_cluster: bool = False
+    """Drop all other members and keep the data. Once only, so a process that is started again does not do it again."""
+    hasty: bool = False
+    """No fsync and short elections, for tests: data does not survive a power cut."""
+
+
+class EtcdProcess:
+    """One etcd, made by `run_etcd`."""
+
+    def __init__(self, options: EtcdOptions) -> None:
+        self.options = options
+        self.socket = options.directory / "run" / "etcd:0"
+        self.log = options.directory / "etcd.log"
+        self.pid = 0
+        """Of the running process, 0 between two."""
+
+    async def supervise(self) -> None:
+        """Run it for ever, starting it again when it dies. Raises MemberRemoved when it was removed."""
+        waits, force = backoff(0.1, 5.0), self.options.force_new_cluster
+        while True:
+            started = time.monotonic()
+            process = self._spawn(force)
+            force = False
+            self.pid = process.pid
+            try:
+                code = await _exit_code(process)
+            finally:
+                self.pid = 0
+                if process.returncode is None:
+                    await asyncio.shield(_stop(process))
+            if code == 0:
+                raise MemberRemoved
+            if time.monotonic() - started > STABLE:
+                waits = backoff(0.1, 5.0)
+            logger.warning("etcd ended with %s, starting it again: %s", code, self._last_words())
+            await asyncio.sleep(next(waits))
+
+    async def ready(self, client: EtcdClient, timeout: float | None = READY_TIMEOUT) -> None:
+        """Wait until it answers. ShoalError, with etcd's last words, after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                for wait in backoff(0.02, 0.2):
+                    try:
+                        await client.status()
+                        return
+                    except (ShoalError, EtcdError):
+                        await asyncio.sleep(wait)
+        except TimeoutError as fault:
+            raise ShoalError(f"the swarm's store did not start: {self._last_words()}") from fault
+
+    def command(self, force: bool) -> list[str]:
+        """The command line; it holds paths and addresses, nothing secret."""
+        options, files = self.options, self.options.certificates
+        return [
+            *("setpriv", "--pdeathsig", "TERM", "--", "etcd"),
+            f"--name={options.name}",
+            f"--data-dir={options.directory.absolute() / 'data'}",
+            "--listen-client-urls=unix://etcd:0",  # a file of that name in the working directory
+            "--advertise-client-urls=unix://etcd:0",
+            f"--listen-peer-urls={options.listen_url}",
+            f"--initial-advertise-peer-urls={options.peer_url}",
+            f"--initial-cluster={options.initial_cluster or f'{options.name}={options.peer_url}'}",
+            f"--initial-cluster-state={'existing' if options.initial_cluster else 'new'}",
+            f"--initial-cluster-token={options.cluster_token}",
+            f"--peer-cert-file={files.certificate.absolute()}",
+            f"--peer-key-file={files.key.absolute()}",
+            f"--peer-trusted-ca-file={files.root.absolute()}",
+            "--peer-client-cert-auth",
+            "--peer-cert-allowed-hostname=swarm-manager",
+            # A manager whose address changed must reach the others before it can tell them.
+            "--experimental-peer-skip-client-san-verification",
+            *_TUNING,
+            *(_HASTY if options.hasty else _NORMAL),
+            *(["--force-new-cluster"] if force else []),
+        ]
+
+    def make_directories(self) -> None:
+        """The member's directories, for this user only."""
+        for directory in (self.options.directory, self.socket.parent):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o700)
+
+    def _spawn(self, force: bool) -> subprocess.Popen[bytes]:
+        for tool in ("setpriv", "etcd"):
+            if shutil.which(tool) is None:
+                raise FailedPrecondition(f"a manager needs {tool}, which is not installed (run `shoal doctor`)")
+        self.socket.unlink(missing_ok=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            # Not in a thread, although it blocks for a millisecond or two: the death signal is sent when the thread
+            # that made the child ends, and a pool's threads may end before the daemon does.
+            return subprocess.Popen(
+                self.command(force),
+                cwd=self.socket.parent,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                process_group=0,  # a terminal's interrupt is for the daemon, which then stops etcd
+            )
+        finally:
+            os.close(descriptor)
+
+    def _last_words(self) -> str:
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return lines[-1][-500:] if lines else ""
+
+
+@asynccontextmanager
+async def run_etcd(
+    options: EtcdOptions, timeout: float | None = READY_TIMEOUT
+) -> AsyncIterator[tuple[EtcdProcess, EtcdClient]]:
+    """A member that answers, and a client of it, for the length of the scope.
+
+    A member that starts again answers only once there is a quorum: give it no `timeout`. MemberRemoved comes out of
+    the scope when the other members remove this one.
+    """
+    process = EtcdProcess(options)
+    process.make_directories()
+    async with background(process.supervise()), EtcdClient(process.socket) as client:
+        await process.ready(client, timeout)
+        yield process, client
+
+
+async def _exit_code(process: subprocess.Popen[bytes]) -> int:
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        loop.add_reader(descriptor, ended.cancel)
+        await asyncio.wait([ended])
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return process.wait()
+
+
+async def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT):
+            await _exit_code(process)
+    except TimeoutError:
+        process.kill()
+        process.wait()
