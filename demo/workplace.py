@@ -1,0 +1,112 @@
+"""Where the tutorial happens: a folder of its own with commands, machines, credentials, and a private registry."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import bcrypt
+
+from demo.shell import Shell, clean_environment
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+USER, PASSWORD = "me", "wave-after-wave"
+
+
+@dataclass
+class Workplace:
+    """A temporary home with everything that the tutorial's commands use; nothing of the user's is touched."""
+
+    folder: Path
+    subnet: str
+    docker: str
+
+    @property
+    def host(self) -> str:
+        """This computer, as the machines see it."""
+        return f"{self.subnet}.1"
+
+    def shell(self, *, show: bool) -> Shell:
+        """A terminal in which `docker` and `docker-machine` are what this run is about."""
+        env = clean_environment(
+            PATH=f"{self.folder}/bin:{clean_environment()['PATH']}",
+            HOME=str(self.folder / "home"),
+            MACHINE_STORAGE_PATH=str(self.folder / "machines"),
+            DOCKER_CONFIG=str(self.folder / "docker"),
+            MACHINE_LOCAL_SUBNET=f"{self.subnet}.0/24",
+            SHELL="/bin/bash",
+        )
+        return Shell(env, self.folder / "app", show=show)
+
+
+@contextmanager
+def workplace(docker: str = "", subnet: str = "192.168.99") -> Iterator[Workplace]:
+    """A fresh workplace, removed at the end with every machine in it. `docker` names the command line to use
+    (a path of the official one); empty means Shoal's own."""
+    shoal = Path(sys.executable).parent / "shoal"
+    folder = Path(tempfile.mkdtemp(prefix="shoal-tutorial-", dir="/var/tmp"))
+    try:
+        for name in ("bin", "home", "machines", "docker", "app"):
+            (folder / name).mkdir()
+        for name, target in (("shoal", shoal), ("docker-machine", shoal), ("docker", docker or shoal)):
+            (folder / "bin" / name).symlink_to(target)
+        shutil.copytree(EXAMPLES / "friendlyhello", folder / "app", dirs_exist_ok=True)
+        shutil.copytree(EXAMPLES / "redis", folder / "app" / "redis")
+        place = Workplace(folder, subnet, docker)
+        try:
+            yield place
+        finally:
+            remove_machines(place)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_machines(place: Workplace) -> None:
+    """Remove what machines are left, also after a failure."""
+    shell = place.shell(show=False)
+    names = shell.run("shoal machine ls -q", quiet=True).split()
+    if names:
+        shell.run(f"shoal machine rm -f -y {' '.join(names)}", quiet=True)
+
+
+@contextmanager
+def registry(place: Workplace) -> Iterator[str]:
+    """A private registry with a user and a password on this computer's address that the machines reach."""
+    folder = place.folder / "registry"
+    folder.mkdir(mode=0o700)
+    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(5)).decode()
+    (folder / "htpasswd").write_text(f"{USER}:{hashed}\n")
+    address = f"{place.host}:5000"
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {folder}/data}}\nhttp: {{addr: '{address}'}}\n"
+        "log: {level: error, accesslog: {disabled: true}}\n"
+        f"auth: {{htpasswd: {{realm: shoal, path: {folder}/htpasswd}}}}\n"
+    )
+    log = (folder / "log").open("w")
+    with log, subprocess.Popen(["docker-registry", "serve", f"{folder}/config.yml"], stdout=log, stderr=log) as server:
+        try:
+            _wait(f"http://{address}/v2/")
+            yield address
+        finally:
+            server.terminate()
+
+
+def _wait(url: str) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError(f"the registry does not answer at {url}")
