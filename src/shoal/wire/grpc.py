@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import ssl
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
 from grpclib import GRPCError, Status
@@ -62,7 +61,7 @@ def from_grpc(error: BaseException) -> errors.ShoalError:
     return errors.Unavailable(f"connection error: {str(error) or type(error).__name__}")
 
 
-def rpc(handler: Callable[[H, S], Awaitable[None]]) -> Callable[[H, S], Awaitable[None]]:
+def rpc(handler: Callable[[H, S], Coroutine[Any, Any, None]]) -> Callable[[H, S], Coroutine[Any, Any, None]]:
     """Wrap a gRPC handler method: errors of the model become statuses."""
 
     @functools.wraps(handler)
@@ -103,8 +102,7 @@ class NodeServer:
     async def start(self, host: str, port: int, context: ssl.SSLContext | None) -> tuple[str, int]:
         """Listen; returns the address, with the port that was chosen if `port` is 0."""
         await self._server.start(host, port, ssl=context)
-        listener = self._server._server
-        assert isinstance(listener, asyncio.AbstractServer)
+        listener: Any = self._server._server
         name = listener.sockets[0].getsockname()
         return name[0], name[1]
 
