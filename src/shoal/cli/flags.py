@@ -107,7 +107,7 @@ class Options:
 
     def number(self, name: str) -> int:
         """A whole number; 0 when neither given nor by default."""
-        return int(self.text(name) or 0, 0)
+        return int(self.text(name) or "0", 0)
 
     def real(self, name: str) -> float:
         """A number; 0 when neither given nor by default."""

@@ -140,12 +140,12 @@ def _resolve(program: str, words: list[str]) -> tuple[str, list[str]]:
             raise CommandFault(message)
         return first, words[1:]
     if len(words) == 1 or words[1] in ("--help", "-h", "help"):
-        sys.stdout.write(usage.group_help(program, first))
+        (sys.stderr if len(words) == 1 else sys.stdout).write(usage.group_help(program, first))
         raise CommandFault("", 0)
     path = f"{first} {words[1]}"
     if words[1].startswith("-"):
         kind = "flag: " if words[1].startswith("--") else f"shorthand flag: {words[1][1:2]!r} in "
-        raise _Usage(f"unknown {kind}{words[1]}", first, f"{program} {first} COMMAND", 125)
+        raise _Usage(f"unknown {kind}{words[1]}", first, f"{program} {first}", 125)
     if tree.canonical(path) not in tree.COMMANDS:
         raise _Usage(f"{program}: unknown command: {program} {path}", first, f"{program} {first}", 1)
     return path, words[2:]

@@ -37,7 +37,7 @@ def wrapped(text: str, margin: int, columns: int) -> str:
     """`text` in the space right of `margin`; on a line of its own where that is too narrow."""
     room, lead = columns - margin, ""
     if room < 24:
-        margin, room = 16, columns - 16
+        margin, room = 16, columns6
         lead = "\n" + " " * margin
     lines: list[str] = []
     while text:

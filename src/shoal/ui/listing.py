@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -42,12 +43,16 @@ def listing(
 
 
 def _json(rows: Sequence[Row], json_value: Callable[[Row], object] | None) -> str:
-    from shoal.kit.gotemplate_values import json
-
     return "".join(
-        json(json_value(row) if json_value else {k: row[k] for k in sorted(row) if not callable(row[k])}) + "\n"
+        go_json(json_value(row) if json_value else {k: row[k] for k in sorted(row) if not callable(row[k])}) + "\n"
         for row in rows
     )
+
+
+def go_json(value: object) -> str:
+    """Compact JSON with `<`, `>` and `&` escaped, as Go's encoder writes it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _templated(rows: Sequence[Row], columns: Mapping[str, str], form: str, kind: str) -> str:
