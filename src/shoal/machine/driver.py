@@ -120,6 +120,10 @@ class Driver(Protocol):
         """Stop and start."""
         ...
 
+    def new_address(self) -> None:
+        """Have another address at the next start. Raises MachineError where that is not the driver's to choose."""
+        ...
+
     def remove(self) -> None:
         """Take away everything that `create` made outside the machine's directory; what is gone already is fine."""
         ...

@@ -15,6 +15,9 @@ import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from shoal.machine.errors import MachineError, NoSuchMachine
 from shoal.machine.files import locked, unlink_lock, write_atomic
@@ -62,7 +65,7 @@ class Store:
             raise MachineError(f"open {path}: no such file or directory") from fault
         except (OSError, ValueError) as fault:
             raise MachineError(f"Error loading host {name}: {fault}") from fault
-        return record
+        return rebase(record, self.root, name)
 
     def save(self, name: str, record: Record) -> None:
         """Write the record of `name`; its directory is made with mode 0700 when it is new."""
@@ -72,7 +75,8 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Remove the machine's directory and lock. Deleting what is not there is no error."""
-        shutil.rmtree(self.directory(name), ignore_errors=False) if self.exists(name) else None
+        if self.exists(name):
+            shutil.rmtree(self.directory(name))
         unlink_lock(self._lock_path(name))
 
     def lock(self, name: str | None = None) -> AbstractContextManager[None]:
@@ -81,3 +85,25 @@ class Store:
 
     def _lock_path(self, name: str | None) -> Path:
         return self.root / "locks" / (f"machine-{name}" if name else "store")
+
+
+def rebase(record: Record, root: Path, name: str) -> Record:
+    """`record` with the paths of the store in which it was written replaced by this one's, and the directory's name.
+
+    docker-machine writes absolute paths, so that a store that was moved or copied would not work.
+    """
+    auth = record.host_options.auth_options
+    old = str(record.driver.get("StorePath") or "") or (auth.cert_dir.removesuffix("certs").rstrip("/\\") if auth else "")
+    record = replace(record, name=name)
+    if not old or old == str(root):
+        return record
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, str) and (value == old or value.startswith((f"{old}/", f"{old}\\"))):
+            return str(root.joinpath(*value[len(old) :].replace("\\", "/").strip("/").split("/")))
+        return value
+
+    driver = {key: moved(value) for key, value in record.driver.items()}
+    if auth:
+        auth = replace(auth, **{field: moved(getattr(auth, field)) for field in auth.__struct_fields__})
+    return replace(record, driver=driver, host_options=replace(record.host_options, auth_options=auth))

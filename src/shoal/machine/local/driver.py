@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import stat
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ class LocalDriver:
         self.context = context
         self.data = data
         self._layout = disk.Layout.of(context.directory)
+        self._avoid: str | None = None
 
     @staticmethod
     def flags() -> Sequence[Flag]:
@@ -89,9 +88,13 @@ class LocalDriver:
         self.context.say("Starting the machine...")
         self._boot(prepare, disk.first_files(self.context.name, host.private, pair.public))
 
-    def start(self, prepare: Prepare, *, new_address: bool = False) -> None:
-        """Start it, at its old address unless that was given away or `new_address` asks for another."""
-        self._boot(prepare, avoid=self.data.get("IPAddress") if new_address else None)
+    def start(self, prepare: Prepare) -> None:
+        """Start it, at its old address unless that was given away or a new one was asked for."""
+        self._boot(prepare)
+
+    def new_address(self) -> None:
+        """Have another address at the next start."""
+        self._avoid = self.data.get("IPAddress")
 
     def stop(self) -> None:
         """shoald ends first, then the rest."""
@@ -141,7 +144,7 @@ class LocalDriver:
             return ""
         return "\n".join(lines[-15:])
 
-    def _boot(self, prepare: Prepare, first: list[disk.File] | None = None, avoid: str | None = None) -> None:
+    def _boot(self, prepare: Prepare, first: list[disk.File] | None = None) -> None:
         self.context.say("Check network to re-create if needed...")
         disk.make_directories(self._layout)
         # What a machine that was killed from outside left behind.
@@ -149,7 +152,7 @@ class LocalDriver:
         subnet = self._subnet()
         with subnet.lock():
             wanted = self.data.get("IPAddress") or None
-            address = subnet.enrol(self.context.directory, wanted, self._neighbours(), avoid)
+            address = subnet.enrol(self.context.directory, wanted, self._neighbours(), self._avoid)
             self.data["IPAddress"] = address
             subnet.ensure()
         setup = prepare(address)
@@ -163,7 +166,6 @@ class LocalDriver:
         }  # fmt: skip
         boot.launch(self._layout, spec, subnet, address)
         self.context.say("Waiting for an IP...")
-        _wait_for_ssh(address)
 
     def _services(self, setup: EngineSetup) -> list[dict[str, Any]]:
         engine = self.data.get("Engine") or "/usr/local/bin/shoald"
@@ -227,16 +229,3 @@ def _on_overlay(path: Path) -> bool:
         if line.split(" ")[2] == wanted and line.partition(" - ")[2].startswith("overlay "):
             return True
     return stat.S_ISDIR(path.stat().st_mode) is False
-
-
-def _wait_for_ssh(address: str, timeout: float = 20.0) -> None:
-    """Wait until sshd says hello. Raises MachineError."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection((address, 22), timeout=1) as connection:
-                if connection.recv(4) == b"SSH-":
-                    return
-        except OSError:
-            time.sleep(0.01)
-    raise MachineError(f"sshd does not answer at {address}:22")

@@ -1,0 +1,57 @@
+"""A machine that was loaded: its record and its driver together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from shoal.machine.driver import Context, Driver, driver_class
+from shoal.machine.record import Record
+from shoal.machine.store import Store
+
+Say = Callable[[str], None]
+"""Takes one line of progress."""
+
+
+def silent(_: str) -> None:
+    """A `Say` that nobody hears."""
+
+
+class Host(NamedTuple):
+    """One machine: what the store knows, and the driver that knows the rest."""
+
+    store: Store
+    record: Record
+    driver: Driver
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return self.record.name
+
+    @property
+    def directory(self) -> Path:
+        """Its directory: DOCKER_CERT_PATH."""
+        return self.store.directory(self.record.name)
+
+    def save(self) -> None:
+        """Write its record with what the driver has to remember."""
+        self.store.save(self.name, replace(self.record, driver=dict(self.driver.data)))
+
+
+def open_host(store: Store, name: str, say: Say = silent) -> Host:
+    """Load machine `name`. Raises NoSuchMachine, or MachineError when record or driver cannot be had."""
+    return attach(store, store.load(name), say)
+
+
+def attach(store: Store, record: Record, say: Say = silent) -> Host:
+    """The host of `record`; what its driver says comes with the machine's name before it."""
+
+    def named(line: str) -> None:
+        say(f"({record.name}) {line}")
+
+    context = Context(record.name, store.directory(record.name), store.root, named)
+    return Host(store, record, driver_class(record.driver_name)(context, dict(record.driver)))
