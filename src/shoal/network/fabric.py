@@ -1,0 +1,117 @@
+"""What a node has in its own namespace for its containers: bridges, the firewall table, the host's ports.
+
+The table is always computed as a whole from what is known (`tables.node_table`) and the difference applied, so there
+is no way to forget a rule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from shoal.network import ruleset, wiring
+from shoal.network.firewall import admit, expel
+from shoal.network.kernel import links
+from shoal.network.kernel.namespaces import Namespace
+from shoal.network.places import Place
+from shoal.network.ports import HostPorts
+from shoal.network.ruleset import Table
+from shoal.network.tables import BridgeRules, MeshRules, PublishedPort, node_table
+from shoal.network.threads import Threads
+from shoal.network.wiring import Home
+
+
+class Fabric:
+    """The node's own side of all networks."""
+
+    def __init__(self, namespace: Namespace, table: str, threads: Threads) -> None:
+        self.node = Home(namespace)
+        self.ports = HostPorts(namespace)
+        self._name = table
+        self._threads = threads
+        self._lock = asyncio.Lock()
+        self._applied: Table | None = None
+        self._bridges: dict[str, BridgeRules] = {}
+        self._published: dict[str, tuple[PublishedPort, ...]] = {}
+        self._mesh: MeshRules | None = None
+
+    async def bridge(self, place: Place) -> None:
+        """Make sure that a local bridge and its rules exist."""
+        if place.device in self._bridges:
+            return
+        async with self._lock:
+            if place.device not in self._bridges:
+                await self._threads.run(wiring.make_bridge, self.node, place)
+                await self._threads.run(admit, self.node.namespace, place.device)
+                self._bridges[place.device] = place.rules()
+                await self._refresh()
+
+    async def no_bridge(self, place: Place) -> None:
+        """Remove a local bridge. Idempotent."""
+        async with self._lock:
+            self._bridges.pop(place.device, None)
+            await self._refresh()
+            await self._threads.run(self.node.netlink.run, [links.delete(place.device)])
+            await self._threads.run(expel, self.node.namespace, place.device)
+
+    async def publish(self, owner: str, ports: Iterable[PublishedPort]) -> None:
+        """From now on `owner` has exactly these published ports."""
+        new = tuple(ports)
+        async with self._lock:
+            if new == self._published.get(owner, ()):
+                return
+            self._published[owner] = new
+            if not new:
+                del self._published[owner]
+            await self._refresh()
+
+    async def mesh(self, rules: MeshRules | None) -> None:
+        """From now on the routing mesh is this."""
+        async with self._lock:
+            if rules != self._mesh:
+                self._mesh = rules
+                await self._refresh()
+
+    async def restore(self, bridges: Iterable[Place], published: dict[str, tuple[PublishedPort, ...]]) -> None:
+        """After a start: put bridges right and write the table anew, in one transaction."""
+        async with self._lock:
+            for place in bridges:
+                await self._threads.run(wiring.make_bridge, self.node, place)
+                await self._threads.run(admit, self.node.namespace, place.device)
+                self._bridges[place.device] = place.rules()
+            self._published = dict(published)
+            self._applied = None
+            await self._refresh()
+
+    async def clear(self) -> None:
+        """Remove all bridges and the table: nothing of ours stays in the node's namespace."""
+        async with self._lock:
+            for device in list(self._bridges):
+                await self._threads.run(self.node.netlink.run, [links.delete(device)])
+                await self._threads.run(expel, self.node.namespace, device)
+            self._bridges.clear()
+            self._published.clear()
+            self._mesh = None
+            await self._refresh()
+
+    def close(self) -> None:
+        """Close sockets; what the kernel has stays."""
+        self.ports.close()
+        self.node.close()
+
+    async def _refresh(self) -> None:
+        """Bring the table up to date; there is none while there is nothing to say."""
+        published = [port for ports in self._published.values() for port in ports]
+        if self._bridges or self._mesh:
+            new = node_table(self._name, list(self._bridges.values()), published, self._mesh)
+            commands = ruleset.change(self._applied, new) if self._applied else ruleset.replace(new)
+        else:
+            new = None
+            commands = ruleset.remove(self._name)
+        if commands:
+            try:
+                await self._threads.run(self.node.nft.run, commands)
+            except Exception:
+                self._applied = None  # unknown now: the next refresh writes all of it
+                raise
+        self._applied = new

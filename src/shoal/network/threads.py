@@ -1,0 +1,31 @@
+"""A few threads for calls that block: they change namespaces, so they are not shared with anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Runs plain functions in threads and waits for them."""
+
+    def __init__(self, count: int = 4) -> None:
+        self._pool = ThreadPoolExecutor(count, "shoal-network")
+
+    async def run(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Call `function` in a thread. Cancelled, it still waits for the end: half a change helps nobody."""
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._pool, lambda: function(*arguments, **options))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+    def close(self) -> None:
+        """End the threads once they are idle."""
+        self._pool.shutdown()
