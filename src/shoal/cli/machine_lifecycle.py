@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -61,6 +62,8 @@ def create(session: Session, words: list[str]) -> int:
         tuple(given.many("tls-san")),
         {key: Path(os.path.abspath(path)) for key, path in session.certificates.items()},
     )
+    # An end by SIGTERM takes back what was made, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     host = actions.create(session.store, request, session.say, datetime.now(UTC))
     session.say(
         "To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: "

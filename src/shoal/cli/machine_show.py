@@ -200,7 +200,8 @@ def _running_shell() -> str:
 
 def _parents() -> list[str]:
     """The names of our parent process and its parents, nearest first; empty where /proc does not tell."""
-    found, pid = [], os.getppid()
+    found: list[str] = []
+    pid = os.getppid()
     try:
         while pid > 1 and len(found) < 4:
             stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")

@@ -57,13 +57,20 @@ def ensure_client(pair: Pair, authority: Pair, now: datetime) -> bool:
         return False
     if pair.key.exists():
         raise MachineError("client key already exists")
-    _issue(pair, authority, f"{_user()}.<bootstrap>", [], ExtendedKeyUsageOID.CLIENT_AUTH, now)
+    _issue(pair, authority, owner=f"{_user()}.<bootstrap>", names=[], purpose=ExtendedKeyUsageOID.CLIENT_AUTH, now=now)
     return True
 
 
 def issue_server(pair: Pair, authority: Pair, machine: str, names: Iterable[str], now: datetime) -> None:
     """Make the server identity of `machine`, valid for `names` (host names and addresses)."""
-    _issue(pair, authority, f"{_user()}.{machine}", list(names), ExtendedKeyUsageOID.SERVER_AUTH, now)
+    _issue(
+        pair,
+        authority,
+        owner=f"{_user()}.{machine}",
+        names=list(names),
+        purpose=ExtendedKeyUsageOID.SERVER_AUTH,
+        now=now,
+    )
 
 
 def server_names(machine: str, address: str, extra: Iterable[str] = ()) -> list[str]:
@@ -95,7 +102,7 @@ def expiry(certificate: Path) -> datetime:
 
 
 def _issue(
-    pair: Pair, authority: Pair, owner: str, names: list[str], purpose: x509.ObjectIdentifier, now: datetime
+    pair: Pair, authority: Pair, *, owner: str, names: list[str], purpose: x509.ObjectIdentifier, now: datetime
 ) -> None:
     issuer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
     try:

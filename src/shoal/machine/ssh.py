@@ -20,7 +20,7 @@ _OPTIONS = {
 
 
 def options(endpoint: SshEndpoint) -> dict[str, str]:
-    """ssh's options for a machine. Its key was pinned when it was made, under its name: a new address changes nothing."""
+    """ssh's options for a machine. Its key was pinned, under its name, when it was made: addresses may change."""
     chosen = dict(_OPTIONS, Port=str(endpoint.port), User=endpoint.user, HostName=endpoint.host,
                   HostKeyAlias=endpoint.alias)  # fmt: skip
     if endpoint.known_hosts:

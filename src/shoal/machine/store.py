@@ -1,11 +1,11 @@
 """The store: where machines and certificates lie, in docker-machine's layout.
 
-    STORE/certs/{ca,cert}.pem, {ca-key,key}.pem     one authority and one client identity for all machines
-    STORE/machines/NAME/config.json                 the record; the directory's existence is the machine's existence
-    STORE/machines/NAME/{ca,cert,key}.pem           what DOCKER_CERT_PATH points to
-    STORE/machines/NAME/server{,-key}.pem           the machine's own identity
-    STORE/machines/NAME/id_ed25519{,.pub}           the key for ssh; known_hosts beside it pins the machine's key
-    STORE/locks/                                    lock files: one for the store, one per machine
+STORE/certs/{ca,cert}.pem, {ca-key,key}.pem     one authority and one client identity for all machines
+STORE/machines/NAME/config.json                 the record; the directory's existence is the machine's existence
+STORE/machines/NAME/{ca,cert,key}.pem           what DOCKER_CERT_PATH points to
+STORE/machines/NAME/server{,-key}.pem           the machine's own identity
+STORE/machines/NAME/id_ed25519{,.pub}           the key for ssh; known_hosts beside it pins the machine's key
+STORE/locks/                                    lock files: one for the store, one per machine
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def rebase(record: Record, root: Path, name: str) -> Record:
     docker-machine writes absolute paths, so that a store that was moved or copied would not work.
     """
     auth = record.host_options.auth_options
-    old = str(record.driver.get("StorePath") or "") or (auth.cert_dir.removesuffix("certs").rstrip("/\\") if auth else "")
+    old = str(record.driver.get("StorePath") or "") or (
+        auth.cert_dir.removesuffix("certs").rstrip("/\\") if auth else ""
+    )
     record = replace(record, name=name)
     if not old or old == str(root):
         return record

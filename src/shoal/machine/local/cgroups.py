@@ -74,11 +74,17 @@ def _make(directory: Path, above: Path, hierarchy: Hierarchy) -> None:
         (directory / "cgroup.clone_children").write_text("1")
 
 
-def enable_controllers(directory: Path) -> None:
-    """Version 2: let the children of `directory` have every controller that it has itself."""
-    for controller in (directory / "cgroup.controllers").read_text().split():
+def enable_controllers(directory: Path) -> bool:
+    """Version 2: let the children of `directory` have the controllers that it has itself; True when they have all.
+
+    The kernel refuses while a process is in `directory` itself (unless it is the root).
+    """
+    control = directory / "cgroup.subtree_control"
+    wanted = set((directory / "cgroup.controllers").read_text().split())
+    for controller in wanted - set(control.read_text().split()):
         with suppress(OSError):
-            (directory / "cgroup.subtree_control").write_text(f"+{controller}")
+            control.write_text(f"+{controller}")
+    return wanted <= set(control.read_text().split())
 
 
 def join(directories: list[Path]) -> None:

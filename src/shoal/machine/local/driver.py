@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shoal.machine import keys
 from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
@@ -79,6 +78,8 @@ class LocalDriver:
 
     def create(self, prepare: Prepare) -> None:
         """Make keys and directories, and start."""
+        from shoal.machine import keys
+
         self.context.say("Creating SSH key...")
         write_atomic(Path(self.data["SSHKeyPath"]), (pair := keys.generate()).private.encode(), 0o600)
         write_atomic(Path(self.data["SSHKeyPath"] + ".pub"), pair.public.encode(), 0o600)

@@ -70,6 +70,7 @@ def main(spec: dict[str, Any]) -> None:
         # A namespace's pid 1 gets only signals that it handles; they are taken by sigtimedwait all the same.
         signal.signal(number, lambda *_: None)
     try:
+        mounts.name_process("machine-init")
         _set_up(spec)
         _answer("mounted")
     except Exception as fault:
@@ -104,7 +105,10 @@ def _set_up(spec: dict[str, Any]) -> None:
         own = Path("/sys/fs/cgroup/init")
         own.mkdir(exist_ok=True)
         cgroups.join([own])
-        cgroups.enable_controllers(own.parent)
+        # The launcher is in the cgroup above until it has ended.
+        deadline = time.monotonic() + 1.0
+        while not cgroups.enable_controllers(own.parent) and time.monotonic() < deadline:
+            time.sleep(0.005)
     for resource_limit in ("RLIMIT_NOFILE", "RLIMIT_NPROC"):
         _raise_limit(resource_limit)
 

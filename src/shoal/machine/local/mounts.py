@@ -38,6 +38,12 @@ def mount(source: str, target: Path, kind: str = "", flags: int = 0, options: st
     _check(result, f"mount {kind or 'bind'} on {target}")
 
 
+def name_process(name: str) -> None:
+    """What `ps -e` calls this process: 15 bytes at most."""
+    pr_set_name = 15
+    _libc.prctl(pr_set_name, name.encode(), 0, 0, 0)
+
+
 def _check(result: int, what: str) -> None:
     if result:
         number = ctypes.get_errno()
