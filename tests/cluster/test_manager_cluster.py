@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from msgspec.structs import replace
 
 from shoal.kit.virtual import run_virtual
@@ -218,7 +220,7 @@ def test_a_task_that_fails_is_restarted_after_the_delay() -> None:
             await swarm.create(spec(replicas=1))
             await swarm.rest(61)
             born = sorted({task.id: moment for moment, task in reversed(swarm.history)}.values())
-            gaps = [b - a for a, b in zip(born, born[1:], strict=False)]
+            gaps = [b - a for a, b in pairwise(born)]
             assert len(born) == 14 and all(4.9 < gap < 5.6 for gap in gaps[1:])
             assert len(swarm.tasks()) == 5
 

@@ -16,7 +16,6 @@ from shoal.manager.allocator.allocate import allocate_networks, allocate_nodes, 
 from shoal.manager.books import Books
 from shoal.manager.changes import Change
 from shoal.manager.draft import Draft
-from shoal.manager.nodes import orphan
 from shoal.manager.orchestrator.enforcer import enforce
 from shoal.manager.orchestrator.reconcile import reconcile
 from shoal.manager.scheduler.schedule import schedule
@@ -85,7 +84,6 @@ class Brain:
             node = draft.get(Node, id)
             if node is not None:
                 enforce(draft, node)
-                orphan(draft, node)
         agenda.services |= draft.services_touched()
         for id in sorted(agenda.services - {""}):
             reconcile(draft, id)
@@ -95,7 +93,7 @@ class Brain:
             schedule(draft)
         moved = allocate_nodes(draft) if books.loads.moved else set()
         for wake in draft.wakes:
-            self._wakes[wake.subject] = min(wake.at, self._wakes.get(wake.subject, wake.at))
+            self._wakes[wake.service_id] = min(wake.at, self._wakes.get(wake.service_id, wake.at))
         next_wake = min(self._wakes.values(), default=None)
         return Decision(draft.writes(), draft.changes, next_wake, list(draft.touched()), agenda, moved)
 
@@ -109,12 +107,11 @@ class Brain:
 
     def _take_agenda(self, now: datetime) -> Agenda:
         agenda, self._agenda = self._agenda, Agenda()
-        for subject, at in list(self._wakes.items()):
+        for service_id, at in list(self._wakes.items()):
             if at <= now:
-                agenda.services.add(subject)
-                agenda.nodes.add(subject)
-        for subject in agenda.services | agenda.nodes:
-            self._wakes.pop(subject, None)
+                agenda.services.add(service_id)
+        for service_id in agenda.services:
+            self._wakes.pop(service_id, None)
         return agenda
 
     def _note(self, changed: Changed, view: View) -> None:
@@ -158,4 +155,4 @@ def _matters(old: Task | None, new: Task | None, view: View) -> bool:
 
 def _facts(node: Node) -> object:
     """What decisions look at in a node."""
-    return node.spec, node.status.state, node.status.addr, node.description, node.role, node.down_since
+    return node.spec, node.status.state, node.status.addr, node.description, node.role

@@ -69,10 +69,10 @@ class Update(Struct, frozen=True):
 
 
 class Wake(Struct, frozen=True):
-    """Nothing to do now; look at `subject` (a service's or node's id) again at `at`."""
+    """Nothing to do now; look at a service again at `at`."""
 
     at: datetime
-    subject: str
+    service_id: str
     because: str
 
 

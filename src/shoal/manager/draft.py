@@ -75,9 +75,9 @@ class Draft:
         """The services whose tasks this draft changed."""
         return {service_id for service_id, touched in self._tasks_of.items() if touched}
 
-    def wake(self, at: datetime, subject: str, because: str) -> None:
-        """Look at `subject` again at `at`."""
-        self.wakes.append(Wake(at=at, subject=subject, because=because))
+    def wake(self, at: datetime, service_id: str, because: str) -> None:
+        """Look at a service again at `at`."""
+        self.wakes.append(Wake(at=at, service_id=service_id, because=because))
 
     def do(self, change: Change) -> None:
         """Make one change. A change of something that is gone, or that changes nothing, is dropped."""

@@ -95,6 +95,11 @@ def free_subnet(pools: list[str], size: int, used: list[ipaddress.IPv4Network]) 
     return None
 
 
+def first_ipam(pools: list[str], size: int) -> IPAM:
+    """The addresses of the first network of all."""
+    return IPAM(config=[_with_gateway(IPAMConfig(subnet=str(free_subnet(pools, size, []))))])
+
+
 def _with_gateway(config: IPAMConfig) -> IPAMConfig:
     if config.gateway:
         return config
