@@ -1,0 +1,201 @@
+"""conmon: the small process beside each container that keeps its output, its exit code and its terminal.
+
+It outlives the daemon. Its runtime is a script (`write_runtime`) that joins the container's cgroups before it becomes
+crun; see `cgroup` for why.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from shoal.engine import linux
+from shoal.engine.cgroup import Cgroups
+from shoal.engine.options import EngineOptions
+from shoal.engine.process import ENVIRONMENT
+from shoal.model.base import Struct, decode
+from shoal.model.errors import ShoalError
+
+_CREATE_TIMEOUT = 120.0
+
+
+class RuntimeFailure(ShoalError):
+    """crun could not create or start a container; the message is crun's own."""
+
+
+class Started(Struct, frozen=True):
+    """The processes of a container, each with its start time (see `linux.start_time`)."""
+
+    pid: int
+    pid_started: int
+    conmon: int
+    conmon_started: int
+
+
+class _Answer(Struct, frozen=True, rename=None):
+    data: int = -1
+    message: str = ""
+
+
+def write_runtime(options: EngineOptions, cgroups: Cgroups) -> Path:
+    """Write the script that conmon and exec run as runtime: `runtime <cgroup path> <crun's arguments>`."""
+    lines = ["#!/bin/sh", "set -e", "g=$1", "shift"]
+    lines += [f'echo 0 >{shlex.quote(root)}/"$g"/{name}' for root, name in cgroups.join_files()]
+    root = options.exec_root / "crun"
+    crun = f"{shlex.quote(options.crun)} --cgroup-manager disabled --root {shlex.quote(str(root))}"
+    if cgroups.hybrid:  # crun refuses to work where it sees a v2 tree with controllers beside v1
+        inner = f'umount -l {shlex.quote(str(cgroups.unified))}; exec {crun} "$@"'
+        lines.append(f'exec unshare --mount --propagation private /bin/sh -c {shlex.quote(inner)} sh "$@"')
+    else:
+        lines.append(f'exec {crun} "$@"')
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = options.exec_root / "runtime"
+    partial = path.with_name("runtime.new")
+    partial.write_text("\n".join(lines) + "\n")
+    partial.chmod(0o700)
+    partial.rename(path)
+    return path
+
+
+class Conmon:
+    """Starts conmon processes and reads what they leave behind. Everything here blocks: call it in a thread."""
+
+    def __init__(self, options: EngineOptions, cgroups: Cgroups) -> None:
+        self._options = options
+        self.runtime = write_runtime(options, cgroups)
+        self._exits = options.exec_root / "exits"
+        self._exits.mkdir(exist_ok=True, mode=0o700)
+
+    def bundle(self, id: str) -> Path:
+        """The directory with config.json, the pid files and the sockets `attach` and `ctl`."""
+        return self._options.exec_root / "c" / id
+
+    def create(self, id: str, cgroup: str, log: str, *, tty: bool, stdin: bool, keep_stdin: bool) -> Started:
+        """Create the container in its bundle; its process waits for `release`. Raises RuntimeFailure."""
+        bundle = self.bundle(id)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        sync = 3
+        args = [
+            self._options.conmon, "--api-version", "1", "-c", id, "-u", id, "-n", id, "-r", str(self.runtime),
+            "--runtime-arg", cgroup, "-b", str(bundle), "-p", str(bundle / "pid"), "-P", str(bundle / "conmon.pid"),
+            "--exit-dir", str(self._exits), "--full-attach", "--no-sync-log", "-l", f"k8s-file:{log}",
+        ]  # fmt: skip
+        args += ["-t"] if tty else []
+        args += ["-i"] if stdin else []
+        args += ["--leave-stdin-open"] if keep_stdin else []
+        try:
+            environment = {**ENVIRONMENT, "_OCI_SYNCPIPE": str(sync)}
+            try:
+                child = os.posix_spawn(args[0], args, environment, file_actions=_only(writer, sync), setsid=True)
+            finally:
+                os.close(writer)
+            os.waitpid(child, 0)
+            answer = _read_answer(reader)
+        finally:
+            os.close(reader)
+        if answer.data <= 0:
+            raise RuntimeFailure(answer.message.strip() or "conmon failed")
+        conmon = int((bundle / "conmon.pid").read_text())
+        return Started(
+            pid=answer.data, pid_started=linux.start_time(answer.data), conmon=conmon,
+            conmon_started=linux.start_time(conmon),
+        )  # fmt: skip
+
+    def release(self, id: str) -> bool:
+        """Let a created container's process go on; False when it does not wait (any more).
+
+        This is what `crun start` does (4 ms less): one byte into the FIFO that the process reads.
+        """
+        fifo = self._options.exec_root / "crun" / id / "exec.fifo"
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                break
+            except OSError as fault:
+                if fault.errno != errno.ENXIO or time.monotonic() > deadline or not self._alive(id):
+                    return False
+                time.sleep(0.001)
+        try:
+            return os.write(descriptor, b"1") == 1
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def _alive(self, id: str) -> bool:
+        try:
+            pid = int((self.bundle(id) / "pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return False
+        return b"crun" in command  # it has not become the container's own program yet
+
+    def exit_code(self, id: str) -> int | None:
+        """The exit code that conmon left (128 + signal), or None."""
+        try:
+            return int((self._exits / id).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def forget(self, id: str) -> None:
+        """Remove what conmon and crun left of a container that has ended."""
+        for path in (self._exits / id,):
+            path.unlink(missing_ok=True)
+        for folder in (self._options.exec_root / "crun" / id, self.bundle(id)):
+            _remove_flat(folder)
+
+    def control(self, id: str, message: str) -> None:
+        """One line to conmon: `1 <rows> <columns>` resizes the terminal, `2 0 0` opens the log again."""
+        descriptor = os.open(self.bundle(id) / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, f"{message}\n".encode())
+        finally:
+            os.close(descriptor)
+
+    def bundles(self) -> list[str]:
+        """The ids of all containers that have a bundle."""
+        folder = self._options.exec_root / "c"
+        return [entry.name for entry in os.scandir(folder)] if folder.exists() else []
+
+
+def _only(writer: int, sync: int) -> Sequence[tuple[int, ...]]:
+    """File actions: standard streams from /dev/null, `writer` as descriptor `sync`, nothing else inherited."""
+    return [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),  # type: ignore[list-item]
+        (os.POSIX_SPAWN_DUP2, 0, 1),
+        (os.POSIX_SPAWN_DUP2, 0, 2),
+        (os.POSIX_SPAWN_DUP2, writer, sync),
+    ]
+
+
+def _read_answer(reader: int) -> _Answer:
+    deadline = time.monotonic() + _CREATE_TIMEOUT
+    data = b""
+    while b"\n" not in data:
+        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise RuntimeFailure("timed out waiting for the container to be created")
+        chunk = os.read(reader, 65536)
+        if not chunk:
+            break
+        data += chunk
+    return decode(data, _Answer) if data.strip() else _Answer()
+
+
+def _remove_flat(folder: Path) -> None:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            _remove_flat(Path(entry.path))
+        else:
+            os.unlink(entry.path)
+    os.rmdir(folder)
