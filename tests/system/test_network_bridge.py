@@ -14,6 +14,7 @@ from shoal.model.errors import Conflict, InvalidArgument, NotFound, PermissionDe
 from shoal.model.swarm_spec import IPAM, IPAMConfig, NetworkSpec
 from shoal.network import Networks, SandboxRequest
 from tests.system.network_lab import Lab, Server, ask, ask_udp, entered, ip, nft
+from tests.waiting import until
 
 pytestmark = pytest.mark.system
 
@@ -271,10 +272,14 @@ async def test_nothing_is_left(tmp_path: Path, node: Path) -> None:
         assert "docker0" in ip("-br", "link", netns=node)
         await networks.close(box.container_id)
         await networks.close(box.container_id)
-    assert {line.split()[0].split("@")[0] for line in ip("-br", "link", netns=node).splitlines()} == {"lo", "eth0"}
+    await until(lambda: devices(node) == {"lo", "eth0"})
     assert nft("list", "ruleset", netns=node) == ""
     assert not list((tmp_path / "run" / "netns").iterdir())
     assert not list((tmp_path / "run" / "sandboxes").iterdir())
+
+
+def devices(netns: Path) -> set[str]:
+    return {line.split()[0].split("@")[0] for line in ip("-br", "link", netns=netns).splitlines()}
 
 
 async def test_files(networks: Networks) -> None:

@@ -10,7 +10,7 @@ from shoal.network.fabric import Fabric
 from shoal.network.places import Place
 from shoal.network.sandbox import Attachment, SandboxRecord
 from shoal.network.threads import Threads
-from shoal.network.wiring import Home, unplug
+from shoal.network.wiring import Home, silence, unplug
 
 
 class Catalogue:
@@ -46,9 +46,9 @@ class Catalogue:
         await self.fabric.bridge(place)
         return self.fabric.node
 
-    async def left(self, record: SandboxRecord, item: Attachment) -> None:
-        """A container's interface is to go."""
-        await self._threads.run(unplug, self.fabric.node, item)
+    async def left(self, record: SandboxRecord, item: Attachment, *, dying: bool) -> None:
+        """A container's interface is to go, alone or (`dying`) together with its namespace."""
+        await self._threads.run(silence if dying else unplug, self.fabric.node, item)
 
     async def joined(self, record: SandboxRecord) -> None:
         """A sandbox has all its interfaces: names and services begin."""

@@ -103,7 +103,7 @@ class Sandboxes:
             record = self._record(container_id)
             if not (item := record.on(place.id)):
                 raise ShoalError(f"container {container_id} is not connected to network {place.name}")
-            await self._catalogue.left(record, item)
+            await self._catalogue.left(record, item, dying=False)
             self._leases.release(container_id, place.id)
             rest = [other for other in record.attachments if other is not item]
             await self._settle(replace(record, attachments=rest))
@@ -139,7 +139,7 @@ class Sandboxes:
             home = await self._catalogue.ready(place, record.id)
             await self._threads.run(_plug, home, Path(record.netns), place, item)
         except BaseException:
-            await self._catalogue.left(record, item)
+            await self._catalogue.left(record, item, dying=False)
             self._leases.release(record.id, place.id)
             raise
         return replace(record, attachments=[*record.attachments, item])
@@ -169,7 +169,7 @@ class Sandboxes:
         await self._fabric.publish(record.id, ())
         self._fabric.ports.release(record.id)
         for item in record.attachments:
-            await self._catalogue.left(record, item)
+            await self._catalogue.left(record, item, dying=True)
         self._leases.release(record.id)
         await self._threads.run(self._shelf.drop, record.id)
 

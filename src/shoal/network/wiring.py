@@ -87,8 +87,8 @@ def plug(home: Home, namespace: Namespace, place: Place, attachment: Attachment)
             )
         ]
     )
-    if not place.talk and (port := links.find(home.netlink, attachment.host_interface)):
-        home.netlink.run([links.bridge_port(port.index, isolated=True)])
+    if place.kind == "bridge" and (port := links.find(home.netlink, attachment.host_interface)):
+        home.netlink.run([links.bridge_port(port.index, hairpin=place.talk, isolated=not place.talk)])
     with namespace.entered():
         inside = Netlink()
     try:
@@ -101,8 +101,14 @@ def plug(home: Home, namespace: Namespace, place: Place, attachment: Attachment)
 
 
 def unplug(home: Home, attachment: Attachment) -> None:
-    """Take an interface away again. Idempotent."""
+    """Take an interface of a running container away. Idempotent."""
     home.netlink.run([links.delete(attachment.host_interface)])
+
+
+def silence(home: Home, attachment: Attachment) -> None:
+    """Cut an interface off whose namespace is about to end; the kernel removes it then, at its leisure. Idempotent."""
+    if port := links.find(home.netlink, attachment.host_interface):
+        home.netlink.run([links.disabled_port(port.index).but(errno.ENETDOWN, errno.ENODEV, errno.EOPNOTSUPP)])
 
 
 def set_default_route(namespace: Namespace, attachment: Attachment | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from shoal.network.kernel.netlink import CREATE, EXCL, Message, Netlink, attribute, attributes, nest
@@ -15,7 +15,7 @@ _ADDRESS, _IFNAME, _MTU, _MASTER, _PROTINFO, _LINKINFO, _NET_NS_FD = 1, 3, 4, 10
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_PEER = 1
 _VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_AGEING, _VXLAN_PROXY, _VXLAN_PORT = 1, 4, 7, 8, 11, 15
-_PORT_LEARNING, _PORT_ISOLATED = 8, 33
+_PORT_STATE, _PORT_HAIRPIN, _PORT_LEARNING, _PORT_ISOLATED = 1, 4, 8, 33
 _UP = 1
 LOOPBACK = 1
 """The index of `lo`, in every namespace."""
@@ -95,11 +95,20 @@ def change(
     return Message(_SETLINK, _header(index=index, up=up) + b"".join(parts))
 
 
-def bridge_port(index: int, *, isolated: bool = False, learning: bool = True) -> Message:
-    """How a bridge treats a port: isolated ones reach the bridge itself, but not each other."""
-    options = [attribute(_PORT_ISOLATED, bytes([isolated])), attribute(_PORT_LEARNING, bytes([learning]))]
+def bridge_port(index: int, *, hairpin: bool = False, isolated: bool = False, learning: bool = True) -> Message:
+    """How a bridge treats a port: isolated ones reach the bridge itself, but not each other; with `hairpin` a frame
+    may leave where it came in (a container that calls its own published port)."""
+    return _port(index, {_PORT_HAIRPIN: hairpin, _PORT_ISOLATED: isolated, _PORT_LEARNING: learning})
+
+
+def disabled_port(index: int) -> Message:
+    """A bridge drops what comes from and goes to this port from now on. Unlike removal (20 ms) it costs nothing."""
+    return _port(index, {_PORT_STATE: 0})
+
+
+def _port(index: int, options: Mapping[int, int]) -> Message:
     header = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, index, 0, 0)
-    return Message(_SETLINK, header + nest(_PROTINFO, *options))
+    return Message(_SETLINK, header + nest(_PROTINFO, *(attribute(kind, bytes([on])) for kind, on in options.items())))
 
 
 def delete(name: str) -> Message:
