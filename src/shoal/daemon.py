@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -159,7 +160,7 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         )
         engine = await parts.enter_async_context(Engine(options, networks, clock, ids))
         node = await parts.enter_async_context(Node(settings.data_root / "swarm", engine, networks, clock, ids))
-        context = Context(engine, networks, node, clock, ids, SystemRandom())
+        context = Context(engine, networks, node, clock, ids, SystemRandom(), engine_id(settings.data_root))
         api = await parts.enter_async_context(server.serve(context))
         await server.listen_all(api, settings.hosts, _tls(settings))
         _log.info("Shoal %s is ready (process %d, data in %s)", __version__, os.getpid(), settings.data_root)
@@ -167,6 +168,17 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         await stop.wait()
         notify("STOPPING=1")
         _log.info("stopping; containers keep running")
+
+
+def engine_id(data_root: Path) -> str:
+    """The id of the engine on this data root, made at its first start."""
+    path = data_root / "engine-id"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        fresh = str(uuid.uuid4())
+        path.write_text(f"{fresh}\n")
+        return fresh
 
 
 def _listen_to_signals(stop: asyncio.Event, settings: Settings) -> None:

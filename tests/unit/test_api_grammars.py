@@ -35,9 +35,13 @@ def test_version_prefix_is_optional() -> None:
 
 def test_versions_out_of_range_are_refused_in_dockers_words() -> None:
     """A client that is too new or too old learns the range."""
-    with pytest.raises(InvalidArgument, match=r"client version 1\.99 is too new\. Maximum supported API version is 1\.50"):
+    with pytest.raises(
+        InvalidArgument, match=r"client version 1\.99 is too new\. Maximum supported API version is 1\.50"
+    ):
         split("/v1.99/info")
-    with pytest.raises(InvalidArgument, match=r"client version 1\.12 is too old\. Minimum supported API version is 1\.24"):
+    with pytest.raises(
+        InvalidArgument, match=r"client version 1\.12 is too old\. Minimum supported API version is 1\.24"
+    ):
         split("/v1.12/info")
 
 
@@ -143,7 +147,9 @@ def test_log_line_with_timestamp_and_details() -> None:
     assert LogFormat(framed=False).line(line) == b"hello\n"
 
 
-@pytest.mark.parametrize(("text", "expected"), [("all", None), ("", None), ("10", 10), ("0", 0), ("-1", None), ("x", None)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("all", None), ("", None), ("10", 10), ("0", 0), ("-1", None), ("x", None)]
+)
 def test_tail(text: str, expected: int | None) -> None:
     """`tail` is a number; anything else is everything."""
     assert tail_of(text) == expected
@@ -166,7 +172,10 @@ def ago(**span: float) -> datetime:
             ContainerState(status="running", running=True, started_at=ago(seconds=5), health=Health(status="starting")),
             "Up 5 seconds (health: starting)",
         ),
-        (ContainerState(status="paused", running=True, paused=True, started_at=ago(hours=1)), "Up About an hour (Paused)"),
+        (
+            ContainerState(status="paused", running=True, paused=True, started_at=ago(hours=1)),
+            "Up About an hour (Paused)",
+        ),
         (
             ContainerState(status="restarting", running=True, restarting=True, exit_code=1, finished_at=ago(seconds=1)),
             "Restarting (1) 1 second ago",

@@ -40,7 +40,7 @@ def canonical(value: Any, kind: Any) -> Any:
         fields, spellings = _fields(struct)
         result: dict[str, Any] = {}
         for key, entry in value.items():
-            name = key if key in fields else spellings.get(key.lower(), key)
+            name: str = key if key in fields else spellings.get(key.lower(), key)
             if name is not key and name in value:
                 continue
             result[name] = canonical(entry, fields.get(name))
@@ -54,7 +54,7 @@ def canonical(value: Any, kind: Any) -> Any:
 @cache
 def _fields(struct: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, str]]:
     hints = typing.get_type_hints(struct)
-    fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
+    fields: dict[str, Any] = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
     return fields, {name.lower(): name for name in fields}
 
 

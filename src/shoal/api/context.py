@@ -26,6 +26,8 @@ class Context:
     clock: Clock
     ids: Ids
     rng: Random
+    engine_id: str = ""
+    """Of this data root: what `docker info` shows as ID."""
 
     @property
     def control(self) -> Control:

@@ -15,8 +15,8 @@ from shoal.node.info import SwarmInfo
 
 def version(call: Call) -> dict[str, Any]:
     """GET /version."""
-    system = call.context.engine.system
-    kernel, machine = system.kernel_version, system.architecture
+    system = call.context.engine.system.facts
+    kernel, machine = system.kernel, system.go_architecture
     details = {
         "ApiVersion": str(versions.MAXIMUM),
         "Arch": machine,
@@ -49,20 +49,20 @@ def version(call: Call) -> dict[str, Any]:
 def info(call: Call) -> dict[str, Any]:
     """GET /info."""
     engine = call.context.engine
-    system, options = engine.system, engine.options
+    system, options = engine.system.facts, engine.options
     states = [container.state for container in engine.containers.list()]
     running = sum(1 for state in states if state.running and not state.paused)
     paused = sum(1 for state in states if state.paused)
     swarm = call.context.node.swarm_info()
     return {
-        "ID": system.id,
+        "ID": call.context.engine_id,
         "Containers": len(states),
         "ContainersRunning": running,
         "ContainersPaused": paused,
         "ContainersStopped": len(states) - running - paused,
         "Images": len(engine.images.list()),
         "Driver": "overlay2",
-        "DriverStatus": [["Backing Filesystem", system.filesystem], ["Native Overlay Diff", "true"]],
+        "DriverStatus": [["Native Overlay Diff", "true"]],
         "Plugins": {
             "Volume": ["local"],
             "Network": ["bridge", "host", "null", "overlay"],
@@ -70,7 +70,7 @@ def info(call: Call) -> dict[str, Any]:
             "Log": ["json-file", "local", "none"],
         },
         "MemoryLimit": True,
-        "SwapLimit": True,
+        "SwapLimit": system.swap_limit,
         "CpuCfsPeriod": True,
         "CpuCfsQuota": True,
         "CPUShares": True,
@@ -83,14 +83,14 @@ def info(call: Call) -> dict[str, Any]:
         "NGoroutines": 0,
         "SystemTime": printed(call.context.clock.now()),
         "LoggingDriver": options.log_driver,
-        "CgroupDriver": "cgroupfs",
+        "CgroupDriver": system.cgroup_driver,
         "CgroupVersion": system.cgroup_version,
         "NEventsListener": 0,
-        "KernelVersion": system.kernel_version,
+        "KernelVersion": system.kernel,
         "OperatingSystem": system.operating_system,
         "OSVersion": system.os_version,
         "OSType": "linux",
-        "Architecture": system.machine,
+        "Architecture": system.architecture,
         "IndexServerAddress": "https://index.docker.io/v1/",
         "RegistryConfig": _registries(options.insecure_registries),
         "NCPU": system.cpus,
@@ -100,7 +100,7 @@ def info(call: Call) -> dict[str, Any]:
         "HttpProxy": "",
         "HttpsProxy": "",
         "NoProxy": "",
-        "Name": system.hostname,
+        "Name": engine.system.hostname,
         "Labels": options.labels,
         "ExperimentalBuild": False,
         "ServerVersion": __version__,
@@ -113,7 +113,7 @@ def info(call: Call) -> dict[str, Any]:
         "ContainerdCommit": {"ID": ""},
         "RuncCommit": {"ID": ""},
         "InitCommit": {"ID": ""},
-        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "SecurityOptions": system.security,
         "CDISpecDirs": None,
         "Warnings": or_null(list(swarm.warnings)),
     }

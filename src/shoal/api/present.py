@@ -39,8 +39,6 @@ def service(thing: Service) -> dict[str, Any]:
 
 
 def _spec(spec: dict[str, Any]) -> None:
-    spec.setdefault("Mode", {})
-    spec.setdefault("TaskTemplate", {})
     container = spec["TaskTemplate"].get("ContainerSpec")
     if container is not None and container.get("Isolation") is None:
         container["Isolation"] = "default"

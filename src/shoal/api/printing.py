@@ -19,7 +19,7 @@ ALWAYS: dict[type, set[str]] = {
     swarm_spec.PortConfig: {"protocol", "target_port", "published_port", "publish_mode"},
     swarm_spec.UpdateConfig: {"parallelism", "max_failure_ratio", "order"},
     swarm_spec.TaskSpec: {"force_update"},
-    swarm_spec.ServiceSpec: {"labels"},
+    swarm_spec.ServiceSpec: {"labels", "task_template", "mode"},
     swarm_spec.NodeSpec: {"labels", "role", "availability"},
     swarm_spec.ClusterSpec: {"name", "labels"},
     swarm_spec.OrchestrationConfig: set(),

@@ -31,14 +31,22 @@ class Attachment(Protocol):
         ...
 
 
-async def pump(connection: Hijacked, attachment: Attachment, *, framed: bool, stdin: bool, output: bool) -> None:
+async def pump(
+    connection: Hijacked,
+    attachment: Attachment,
+    *,
+    framed: bool,
+    stdin: bool,
+    output: bool,
+    close_stdin: bool = True,
+) -> None:
     """Carry bytes until the process ends, the client is gone, or (`output` false) the client sends no more; then
-    detach."""
+    detach. With `close_stdin`, the end of what the client sends is the end of the process's input."""
     try:
         if not output:
-            await _carry_in(connection, attachment)
+            await _carry_in(connection, attachment, close_stdin)
             return
-        async with background(_carry_in(connection, attachment) if stdin else _ignore(connection)):
+        async with background(_carry_in(connection, attachment, close_stdin) if stdin else _ignore(connection)):
             await _carry_out(connection, attachment, framed)
     finally:
         attachment.close()
@@ -53,11 +61,12 @@ async def _carry_out(connection: Hijacked, attachment: Attachment, framed: bool)
             await connection.write(frame(SYSTEM_ERROR, fault.message.encode()))
 
 
-async def _carry_in(connection: Hijacked, attachment: Attachment) -> None:
+async def _carry_in(connection: Hijacked, attachment: Attachment, close_stdin: bool) -> None:
     try:
         while data := await connection.read():
             await attachment.write(data)
-        await attachment.close_stdin()
+        if close_stdin:
+            await attachment.close_stdin()
     except (OSError, ShoalError):
         # The process is gone or closed its input: what it still says is worth more than what it did not read.
         await _ignore(connection)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from shoal.api import present_container
 from shoal.api.call import Call, answer, nothing
 from shoal.api.container_filters import ALLOWED, chosen
 from shoal.api.routing import Route
-from shoal.model.container import Container, ContainerConfig, CreateContainer, HostConfig
+from shoal.model.container import Container, ContainerConfig, CreateContainer, HostConfig, NetworkingConfig
 from shoal.model.errors import InvalidArgument, NotFound
-from shoal.model.names import random_name
 
 _RUN_DIR = "/run/shoal"
 
@@ -44,24 +44,25 @@ def image_shown(call: Call, container: Container) -> str:
 async def create(call: Call) -> web.Response:
     """POST /containers/create."""
     asked = await call.body(CreateContainer)
-    name = call.query("name").removeprefix("/") or _free_name(call)
-    config = _plain_config(asked)
-    container = await call.context.engine.containers.create(name, config, asked.host_config, asked.networking_config)
-    return answer({"Id": container.id, "Warnings": _warnings(asked.host_config)}, 201)
+    host, networking = _on_bridge(asked.host_config, asked.networking_config)
+    name = call.query("name").removeprefix("/")
+    containers = call.context.engine.containers
+    container = await containers.create(name, _plain_config(asked), host, networking)
+    return answer({"Id": container.id, "Warnings": _warnings(host)}, 201)
+
+
+def _on_bridge(host: HostConfig, networking: NetworkingConfig) -> tuple[HostConfig, NetworkingConfig]:
+    """The network that clients call `default`, or do not name, is the bridge."""
+    endpoints = {("bridge" if name == "default" else name): e for name, e in networking.endpoints_config.items()}
+    mode = host.network_mode
+    if mode in ("", "default"):
+        mode = next(iter(endpoints), "bridge")
+    return replace(host, network_mode=mode), replace(networking, endpoints_config=endpoints)
 
 
 def _plain_config(asked: CreateContainer) -> ContainerConfig:
     fields = ContainerConfig.__struct_fields__
     return ContainerConfig(**{name: getattr(asked, name) for name in fields})
-
-
-def _free_name(call: Call) -> str:
-    taken = {container.name for container in call.context.engine.containers.list()}
-    for _ in range(20):
-        name = random_name(call.context.rng)
-        if name not in taken:
-            return name
-    return f"{name}_{call.context.rng.randrange(10**6)}"
 
 
 def _warnings(asked: HostConfig) -> list[str]:
@@ -93,7 +94,9 @@ async def stop(call: Call) -> web.Response:
 
 async def restart(call: Call) -> web.Response:
     """POST /containers/{id}/restart."""
-    await call.context.engine.containers.restart(call.params["id"], timeout=call.number("t"))
+    await call.context.engine.containers.restart(
+        call.params["id"], timeout=call.number("t"), signal=call.query("signal") or None
+    )
     return nothing()
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
 from shoal.api.call import Call, answer
 from shoal.api.frames import Line, LogFormat, send_lines
-from shoal.api.hijack import hijack
+from shoal.api.hijack import Hijacked, hijack
 from shoal.api.log_query import log_request
 from shoal.api.pump import pump
 from shoal.api.routing import Route
-from shoal.api.stream import begin, streaming
+from shoal.api.stream import begin, frame, streaming
 from shoal.api.versions import raw_stream_type
-from shoal.engine.logs import LogOptions
+from shoal.engine.logs import LogLine, LogOptions
+from shoal.model.container import Container
 from shoal.model.errors import InvalidArgument
 
 _CONDITIONS = ("not-running", "next-exit", "removed")
@@ -28,15 +28,9 @@ async def wait(call: Call) -> web.StreamResponse:
     if condition not in _CONDITIONS:
         raise InvalidArgument(f'invalid condition: "{condition}"')
     containers = call.context.engine.containers
-    container = containers.find(call.params["id"])
-    async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(containers.wait(container.id, condition))
-        try:
-            await asyncio.sleep(0)  # so that it waits from before the client learns that it does
-            stream = await begin(call, "application/json")
-            code, error = await waiting
-        finally:
-            waiting.cancel()
+    waiting = containers.wait(call.params["id"], condition)  # it counts from here on, before the client learns of it
+    stream = await begin(call, "application/json")
+    code, error = await waiting
     await stream.json({"StatusCode": code, **({"Error": {"Message": error}} if error else {})})
     await stream.response.write_eof()
     return stream.response
@@ -55,9 +49,21 @@ async def logs(call: Call) -> web.StreamResponse:
         tail=-1 if asked.tail is None else asked.tail,
     )
     lines = call.context.engine.containers.logs(container.id, options)
-    details = container.config.labels if call.flag("details") else None
+    details = _details(container) if call.flag("details") else None
     shape = LogFormat(framed=not container.config.tty, timestamps=call.flag("timestamps"))
     return await send_lines(call, _with(lines, details), shape, raw_stream_type(call.version, container.config.tty))
+
+
+def _details(container: Container) -> dict[str, str]:
+    """The labels and variables that the log options `labels` and `env` name."""
+    options = container.host_config.log_config.config
+    variables = dict(entry.partition("=")[::2] for entry in container.config.env)
+    return {
+        name: source[name]
+        for key, source in (("labels", container.config.labels), ("env", variables))
+        for name in options.get(key, "").split(",")
+        if name in source
+    }
 
 
 async def _with(
@@ -69,22 +75,37 @@ async def _with(
 
 async def attach(call: Call) -> web.StreamResponse:
     """POST /containers/{id}/attach: standard streams over the raw connection; with `logs`, what was said before."""
-    container = call.context.engine.containers.find(call.params["id"])
-    stdin = call.flag("stdin") and container.config.open_stdin
-    output = call.flag("stdout") or call.flag("stderr")
-    attachment = await call.context.engine.containers.attach(
-        container.id,
-        stdin=stdin and call.flag("stream"),
-        stdout=call.flag("stdout"),
-        stderr=call.flag("stderr"),
-        logs=call.flag("logs"),
-        stream=call.flag("stream"),
-        detach_keys=call.query("detachKeys"),
-    )
+    containers = call.context.engine.containers
+    container = containers.find(call.params["id"])
+    stdin, stdout, stderr = call.flag("stdin"), call.flag("stdout"), call.flag("stderr")
+    history = containers.logs(container.id, LogOptions(stdout=stdout, stderr=stderr)) if call.flag("logs") else None
     framed = not container.config.tty
-    response, connection = await hijack(call, raw_stream_type(call.version, container.config.tty))
-    await pump(connection, attachment, framed=framed, stdin=stdin, output=output)
+    kind = raw_stream_type(call.version, container.config.tty)
+    if not call.flag("stream"):
+        response, connection = await hijack(call, kind)
+        await _replay(connection, history, framed)
+        return response
+    attachment = await containers.attach(container.id, stdin=stdin, stdout=stdout, stderr=stderr)
+    try:
+        response, connection = await hijack(call, kind)
+        await _replay(connection, history, framed)
+        await pump(
+            connection,
+            attachment,
+            framed=framed,
+            stdin=stdin and container.config.open_stdin,
+            output=stdout or stderr,
+            close_stdin=container.config.stdin_once and not container.config.tty,
+        )
+    finally:
+        attachment.close()
     return response
+
+
+async def _replay(connection: Hijacked, history: AsyncIterator[LogLine] | None, framed: bool) -> None:
+    if history is not None:
+        async for line in history:
+            await connection.write(frame(line.stream, line.data) if framed else line.data)
 
 
 async def stats(call: Call) -> web.StreamResponse:

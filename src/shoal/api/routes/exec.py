@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from shoal.api.call import Call, answer, nothing
@@ -10,7 +12,7 @@ from shoal.api.pump import pump
 from shoal.api.routes.containers import terminal_size
 from shoal.api.routing import Route
 from shoal.api.versions import raw_stream_type
-from shoal.engine.exec import ExecConfig
+from shoal.engine.execs import ExecConfig, ExecInfo
 from shoal.model.base import Struct
 from shoal.model.errors import InvalidArgument
 
@@ -35,18 +37,44 @@ async def start(call: Call) -> web.StreamResponse:
     """POST /exec/{id}/start: in the background, or over the raw connection."""
     asked = await call.optional_body(ExecStart) or ExecStart()
     containers = call.context.engine.containers
-    inspected = containers.exec_inspect(call.params["id"])
-    attachment = await containers.exec_start(call.params["id"], detach=asked.detach, console_size=asked.console_size)
-    if asked.detach:
+    config = containers.exec_inspect(call.params["id"]).config
+    running = await containers.exec_start(
+        call.params["id"], detach=asked.detach, console_size=asked.console_size or None
+    )
+    if running is None:
         return nothing(200)
-    response, connection = await hijack(call, raw_stream_type(call.version, inspected.tty))
-    await pump(connection, attachment, framed=not inspected.tty, stdin=inspected.attach_stdin, output=True)
+    response, connection = await hijack(call, raw_stream_type(call.version, config.tty))
+    await pump(connection, running, framed=not config.tty, stdin=config.attach_stdin, output=True)
     return response
 
 
 async def inspect(call: Call) -> web.Response:
     """GET /exec/{id}/json."""
-    return answer(call.context.engine.containers.exec_inspect(call.params["id"]))
+    return answer(shown(call.context.engine.containers.exec_inspect(call.params["id"])))
+
+
+def shown(info: ExecInfo) -> dict[str, Any]:
+    """An exec as the API prints it."""
+    config = info.config
+    return {
+        "ID": info.id,
+        "Running": info.running,
+        "ExitCode": info.exit_code,
+        "ProcessConfig": {
+            "tty": config.tty,
+            "entrypoint": config.cmd[0],
+            "arguments": config.cmd[1:],
+            "privileged": config.privileged,
+            **({"user": config.user} if config.user else {}),
+        },
+        "OpenStdin": config.attach_stdin,
+        "OpenStderr": config.attach_stderr,
+        "OpenStdout": config.attach_stdout,
+        "CanRemove": False,
+        "ContainerID": info.container_id,
+        "DetachKeys": "",
+        "Pid": info.pid,
+    }
 
 
 async def resize(call: Call) -> web.Response:
