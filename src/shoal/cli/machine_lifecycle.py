@@ -92,13 +92,14 @@ def _declared(flags: Sequence[Flag]) -> str:
     for flag in flags:
         kind = {bool: "", int: "int", tuple: "list"}.get(type(flag.default), "string")
         default = f' (default "{flag.default}")' if flag.default and not isinstance(flag.default, bool | tuple) else ""
-        lines.append(f"      --{flag.name}{' ' if kind else ''}{kind}   {flag.help} [${flag.environment}]{default}\n")
+        variable = f" [${flag.environment}]" if flag.environment else ""
+        lines.append(f"      --{flag.name}{' ' if kind else ''}{kind}   {flag.help}{variable}{default}\n")
     return "".join(lines)
 
 
 def _value(given: Options, flag: Flag) -> Any:
     """The flag's value: from the command line, else from its environment variable, else its default."""
-    text = None if given.changed(flag.name) else os.environ.get(flag.environment)
+    text = None if given.changed(flag.name) else os.environ.get(flag.environment or "=")
     if isinstance(flag.default, tuple):
         return tuple(given.many(flag.name)) if text is None else tuple(p.strip() for p in text.split(",") if p.strip())
     if isinstance(flag.default, bool):

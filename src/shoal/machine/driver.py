@@ -39,13 +39,15 @@ class State(StrEnum):
 
 
 class Flag(NamedTuple):
-    """An option of `create`: `--name`, also taken from the environment. The default's type is the option's type."""
+    """An option of `create`: `--name`, also taken from the environment (where it has a variable).
+
+    The default's type is the option's type.
+    """
 
     name: str
     help: str
     environment: str
     default: str | int | bool | tuple[str, ...] = ""
-    metavar: str | None = None
 
 
 class SshEndpoint(NamedTuple):

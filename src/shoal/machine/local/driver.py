@@ -14,7 +14,7 @@ from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoin
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
 from shoal.machine.local import boot, cgroups, disk
-from shoal.machine.local.subnet import DEFAULT, Subnet, parse_subnet
+from shoal.machine.local.subnet import DEFAULT, Member, Subnet, check_address, parse_subnet
 
 ENGINE_PORT = 2376
 _TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "sshd": "openssh-server"}
@@ -33,11 +33,11 @@ class LocalDriver:
     def flags() -> Sequence[Flag]:
         """`--local-*`."""
         return (
-            Flag("local-subnet", "Private subnet of the machines on this computer", "LOCAL_SUBNET", DEFAULT, "CIDR"),
-            Flag("local-docker", "docker command inside the machine, instead of Shoal's own", "LOCAL_DOCKER", "",
-                 "PATH"),
-            Flag("local-engine", "Engine to run instead of shoald; takes dockerd's flags", "LOCAL_ENGINE", "", "PATH"),
-        )  # fmt: skip
+            Flag("local-address", "Address of the machine, instead of the lowest free one", ""),
+            Flag("local-docker", "docker command inside the machine, instead of Shoal's own", "MACHINE_LOCAL_DOCKER"),
+            Flag("local-engine", "Engine to run instead of shoald; takes dockerd's flags", "MACHINE_LOCAL_ENGINE"),
+            Flag("local-subnet", "Private subnet of the machines on this computer", "MACHINE_LOCAL_SUBNET", DEFAULT),
+        )
 
     def configure(self, values: Mapping[str, Any]) -> None:
         """Take the flags' values. Raises MachineError for a subnet or a program that cannot be used."""
@@ -45,10 +45,13 @@ class LocalDriver:
             path = values.get(option)
             if path and not os.access(path, os.X_OK):
                 raise MachineError(f"--{option}: {path} is not a program")
+        subnet, address = str(values.get("local-subnet") or DEFAULT), str(values.get("local-address") or "")
+        if address:
+            check_address(parse_subnet(subnet), address)
         self.data.update(
-            IPAddress="", MachineName=self.context.name, SSHUser="root", SSHPort=22,
+            IPAddress=address, MachineName=self.context.name, SSHUser="root", SSHPort=22,
             SSHKeyPath=str(self.context.directory / "id_ed25519"), StorePath=str(self.context.store),
-            Subnet=str(parse_subnet(str(values.get("local-subnet") or DEFAULT))),
+            Subnet=str(parse_subnet(subnet)),
             DockerCLI=os.path.abspath(values["local-docker"]) if values.get("local-docker") else "",
             Engine=os.path.abspath(values["local-engine"]) if values.get("local-engine") else "",
         )  # fmt: skip
@@ -154,6 +157,8 @@ class LocalDriver:
         with subnet.lock():
             wanted = self.data.get("IPAddress") or None
             address = subnet.enrol(self.context.directory, wanted, self._neighbours(), self._avoid)
+            if first is not None and wanted and address != wanted:
+                raise MachineError(f"address {wanted} is already in use")
             self.data["IPAddress"] = address
             subnet.ensure()
         setup = prepare(address)
@@ -189,8 +194,10 @@ class LocalDriver:
 
     def _end(self, *, kill: bool) -> None:
         boot.halt(self._layout, kill=kill)
-        if self.data.get("IPAddress"):
-            self._subnet().unplug(self.data["IPAddress"])
+        subnet, address = self._subnet(), str(self.data.get("IPAddress"))
+        # By now the address may be another machine's.
+        if Member(str(self.context.directory), address) in subnet.members():
+            subnet.unplug(address)
 
     def _subnet(self) -> Subnet:
         return Subnet(self.data.get("Subnet") or DEFAULT)

@@ -62,6 +62,17 @@ def choose_address(
     raise MachineError(f"no free address left in {network}")
 
 
+def check_address(network: ipaddress.IPv4Network, address: str) -> None:
+    """Whether a machine can have `address`. Raises MachineError."""
+    try:
+        wanted = ipaddress.IPv4Address(address)
+    except ValueError as fault:
+        raise MachineError(f'invalid address "{address}"') from fault
+    ends = (network.network_address, network.network_address + 1, network.broadcast_address)
+    if wanted not in network or wanted in ends:
+        raise MachineError(f"address {address} is not one that a machine in {network} can have")
+
+
 class Subnet:
     """One subnet of this computer, shared by all stores that use it."""
 
