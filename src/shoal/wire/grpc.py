@@ -109,7 +109,7 @@ class NodeServer:
     def cut(self, reason: Callable[[H2Protocol], bool] = lambda _: True) -> None:
         """Drop the connections that `reason` picks, all by default."""
         for protocol in list(self._protocols):
-            transport = protocol.connection._transport if hasattr(protocol, "connection") else None
+            transport: Any = getattr(getattr(protocol, "connection", None), "_transport", None)
             if transport is not None and reason(protocol):
                 transport.abort()
 
@@ -122,4 +122,4 @@ class NodeServer:
 
 def _gone(protocol: H2Protocol) -> bool:
     connection = getattr(protocol, "connection", None)
-    return connection is not None and connection._transport.is_closing()
+    return connection is not None and bool(connection.is_closing())
