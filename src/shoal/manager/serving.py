@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
@@ -38,7 +39,9 @@ class NodeProtocol:
         *,
         own: Callable[[], tuple[str, str]],
         membership: Membership | None = None,
+        others: Sequence[Any] = (),
     ) -> None:
+        """`others` are further services to offer on the same port."""
         self.certificates = NodeCertificates(store, clock, ids)
         self.dispatcher = DispatcherService(store, clock, ids, rng, own)
         self.logs = LogBroker(store, ids)
@@ -49,6 +52,7 @@ class NodeProtocol:
             NetworksService(self.dispatcher),
             LogBrokerService(store, self.logs),
             LogsService(store, self.logs),
+            *others,
         ]
         self._server = NodeServer([*handlers, ManagersService(store, membership)] if membership else handlers)
 

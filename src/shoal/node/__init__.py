@@ -1,7 +1,8 @@
-"""Node: which roles run on this machine, and how they begin and end: init, join, leave, promote, demote, renew, restart.
+"""Node: which roles run on this machine, and how they begin and end.
 
-Reading order: `node` (the contract: one object per daemon), `life` (what runs while this machine is in a swarm),
-`manager_side` (what runs while it is a manager), `membership` (its part in the replicated store), `joining` (getting
-certificates), `founding` (a new swarm's first objects), `state` (what is kept on disk), `addresses`, `requests`, `info`.
-Wires together `manager`, `agent`, `engine`, `network`, `store` and `ca`.
+Init, join, leave, promotion and demotion, renewal, restart. Reading order: `node` (the contract: one object per
+daemon), `life` (what runs while this machine is in a swarm), `manager_side` (what runs while it is a manager),
+`membership` and `peers` (its part in the replicated store), `watching` (the leader's eye on the managers), `joining`
+(getting certificates), `founding` (a new swarm's first objects), `departure`, `logs`, `local` and `state` (what this
+node knows, and keeps on disk), `addresses`, `requests`, `info`. Wires together `manager`, `agent`, `engine`, `network`, `store` and `ca`.
 """

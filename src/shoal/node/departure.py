@@ -1,0 +1,78 @@
+"""Leaving a swarm: docker's warnings to managers, and telling the others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from msgspec.structs import replace
+
+from shoal.model.errors import OutOfSequence, ShoalError, Unavailable
+from shoal.model.objects import Node
+from shoal.node.life import Life
+from shoal.node.manager_side import ManagerSide
+from shoal.store.base import Put
+from shoal.store.etcd_client import EtcdError
+from shoal.store.view import View
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 8.0
+"""Seconds that telling the other managers may take; then it leaves all the same."""
+
+_MANAGER = "You are attempting to leave the swarm on a node that is participating as a manager. "
+_LAST = "Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
+_RESTORE = (
+    "The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use "
+    "`--force` to suppress this message."
+)
+
+
+def check(life: Life) -> None:
+    """Raises Unavailable, in docker's words, when this is a manager: that needs `--force`."""
+    if not life.local.identity.is_manager:
+        return
+    raise Unavailable(_MANAGER + warning(life.manager.store.view if life.manager else None))
+
+
+def warning(view: View | None) -> str:
+    """What leaving would do to a swarm whose managers are as `view` (None: unknown) says."""
+    if view is not None:
+        statuses = [node.manager_status for node in view.all(Node) if node.manager_status is not None]
+        reachable = sum(status.reachability == "reachable" for status in statuses)
+        unreachable = len(statuses) - reachable
+        if reachable == 1 and unreachable == 0:
+            return _LAST
+        if reachable - 2 <= unreachable:
+            return (
+                f"Removing this node leaves {reachable - 1} managers out of {len(statuses)}. Without a Raft quorum "
+                "your swarm will be inaccessible. " + _RESTORE
+            )
+    return "Doing so may lose the consensus of your cluster. " + _RESTORE
+
+
+async def say_goodbye(life: Life) -> None:
+    """A manager that leaves gives up its vote, so that the others need not wait for it; as far as that is possible."""
+    side = life.manager
+    if side is None:
+        return
+    try:
+        async with asyncio.timeout(PATIENCE):
+            if len(await side.client.members()) > 1:
+                await _resign(side)
+                await side.membership.leave(life.local.node_id)
+    except (ShoalError, EtcdError, TimeoutError) as fault:
+        logger.warning("the other managers could not be told that this one leaves: %s", fault)
+
+
+async def _resign(side: ManagerSide) -> None:
+    """This node is to be a worker (which is about to be down), so that it can be removed without a demotion."""
+    while (node := side.store.view.get(Node, side.local.node_id)) is not None:
+        resigned = replace(
+            node, spec=replace(node.spec, role="worker"), role="worker", manager_status=None, member_id=0
+        )
+        try:
+            await side.store.commit([Put(resigned)])
+            return
+        except OutOfSequence:
+            continue
