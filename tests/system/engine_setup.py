@@ -18,7 +18,7 @@ from shoal.network.sandbox import Sandbox, SandboxRequest
 
 IMAGE = "engine-test:latest"
 _PROGRAMS = """sh true false echo sleep cat ls ps id mount env hostname head tail wc dd touch mkdir grep kill nc stty test
-    seq yes printf date chmod readlink unshare nproc stat rm pwd""".split()  # noqa: SIM905
+    seq tr yes printf date chmod readlink unshare nproc stat rm pwd""".split()  # noqa: SIM905
 
 
 class HostNetworks:

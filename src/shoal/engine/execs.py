@@ -64,9 +64,11 @@ class ExecStream:
         return self._frames()
 
     async def _frames(self) -> AsyncIterator[tuple[int, bytes]]:
+        told = False
         async for stream, data in self._streams:
-            if stream == 2 and self._session.complaint():
+            if not told and self._session.complaint():
                 continue  # crun's own words; they come below, in docker's form
+            told = True
             yield stream, data
         await self._session.ended()
         if text := self._session.failure:

@@ -6,7 +6,6 @@ import re
 from typing import NamedTuple
 
 _NOT_FOUND = re.compile(r"executable file [`'\"](?P<name>.*?)[`'\"] not found in \$PATH")
-_DENIED = re.compile(r"(?:open|exec) (?:executable: )?[`'\"](?P<name>.*?)[`'\"]: (?:Permission denied|Is a directory)")
 
 
 class Failure(NamedTuple):
@@ -28,12 +27,13 @@ def explain(message: str, command: str) -> Failure:
         if "/" in name or "/" in command:
             return Failure(127, f'exec: "{name}": stat {name}: no such file or directory')
         return Failure(127, f'exec: "{name}": executable file not found in $PATH')
-    if "No such file or directory" in text and re.search(r"exec|chdir", text) is not None and "chdir" not in text:
-        return Failure(127, f'exec: "{command}": no such file or directory')
-    if "Permission denied" in text or "permission denied" in text or _DENIED.search(message):
-        return Failure(126, f'exec: "{command}": permission denied')
     if "Exec format error" in text:
         return Failure(126, f'exec: "{command}": exec format error')
+    if "open executable" in text or "exec" in text.lower():
+        if "No such file or directory" in text:
+            return Failure(127, f'exec: "{command}": no such file or directory')
+        if "permitted" in text or "enied" in text:  # a directory, or not executable
+            return Failure(126, f'exec: "{command}": permission denied')
     return Failure(128, text)
 
 

@@ -43,7 +43,8 @@ def resolve(user: str, passwd: str, group: str, extra: Sequence[str] = ()) -> Id
         groups = [int(entry[2]) for entry in _entries(group, 4) if name in entry[3].split(",")]
     for item in extra:
         groups.append(_group(item, group))
-    return Identity(uid, gid, sorted(set(groups)), home or "/")
+    # the own group is among them, so that setgroups cannot drop a restriction (CVE-2022-36109)
+    return Identity(uid, gid, sorted({gid, *groups}), home or "/")
 
 
 def _group(wanted: str, group: str) -> int:
