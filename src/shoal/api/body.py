@@ -40,8 +40,8 @@ def canonical(value: Any, kind: Any) -> Any:
         fields, spellings = _fields(struct)
         result: dict[str, Any] = {}
         for key, entry in value.items():
-            name: str = key if key in fields else spellings.get(key.lower(), key)
-            if name is not key and name in value:
+            name = str(key) if key in fields else spellings.get(key.lower(), str(key))
+            if name != key and name in value:
                 continue
             result[name] = canonical(entry, fields.get(name))
         return result
@@ -53,8 +53,9 @@ def canonical(value: Any, kind: Any) -> Any:
 
 @cache
 def _fields(struct: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Each field's type by its JSON name, and its JSON name by the lower-cased one."""
     hints = typing.get_type_hints(struct)
-    fields: dict[str, Any] = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
+    fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
     return fields, {name.lower(): name for name in fields}
 
 

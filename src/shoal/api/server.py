@@ -19,7 +19,7 @@ from shoal.api.dispatch import HEADERS, Dispatcher
 from shoal.api.hijack import HijackableHandler
 from shoal.api.listen import TlsOptions, open_socket
 from shoal.api.routes import ROUTES
-from shoal.api.routing import Router
+from shoal.api.routing import Route, Router
 from shoal.api.tls import TlsProtocol
 from shoal.kit.tasks import background
 
@@ -84,10 +84,10 @@ class ApiServer:
 
 
 @asynccontextmanager
-async def serve(context: Context) -> AsyncIterator[ApiServer]:
+async def serve(context: Context, routes: Iterable[Iterable[Route]] = ROUTES) -> AsyncIterator[ApiServer]:
     """A scope in which the API is served, on the sockets given to `listen`."""
     async with background() as group:
-        server = ApiServer(_Connections(Dispatcher(Router(ROUTES), context, group)))
+        server = ApiServer(_Connections(Dispatcher(Router(routes), context, group)))
         try:
             yield server
         finally:

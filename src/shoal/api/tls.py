@@ -12,6 +12,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 _CHUNK = 256 * 1024
+_PLAIN_HTTP = (
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+)
 
 
 class TlsProtocol(asyncio.Protocol):
@@ -93,9 +96,11 @@ class TlsProtocol(asyncio.Protocol):
             pass
         except ssl.SSLZeroReturnError:
             self._end()
-        except ssl.SSLError:
+        except ssl.SSLError as fault:
             self._flush()
             if self._transport is not None:
+                if fault.reason == "HTTP_REQUEST":
+                    self._transport.write(_PLAIN_HTTP)
                 self._transport.close()
         finally:
             self._flush()
