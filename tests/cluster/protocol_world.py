@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from shoal.model.objects import (
     Cluster,
     ContainerStatus,
     ManagerStatus,
+    Network,
     Node,
     NodeDescription,
     PortStatus,
@@ -98,7 +99,7 @@ class FakeExecutor:
     def describe(self) -> NodeDescription:
         return NodeDescription(hostname=self.hostname)
 
-    def controller(self, task: Task) -> FakeController:
+    def controller(self, task: Task, networks: Sequence[Network]) -> FakeController:
         if task.spec.container_spec is None:
             raise ShoalError("unsupported runtime")
         return FakeController(self, task)

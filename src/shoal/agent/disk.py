@@ -11,14 +11,15 @@ from pathlib import Path
 
 from shoal.model.base import Struct, decode, encode
 from shoal.model.errors import ShoalError
-from shoal.model.objects import Task, TaskStatus
+from shoal.model.objects import Network, Task, TaskStatus
 
 
 class Kept(Struct, frozen=True):
-    """A task as the manager last sent it, and its status as last seen here."""
+    """A task as the manager last sent it, its status as last seen here, and the networks that came with it."""
 
     task: Task
     status: TaskStatus
+    networks: list[Network] = []
 
 
 class TaskFiles:
@@ -37,14 +38,14 @@ class TaskFiles:
                 path.unlink()
         return found
 
-    def save(self, task: Task, status: TaskStatus) -> None:
-        """Keep a task and its status."""
+    def save(self, kept: Kept) -> None:
+        """Keep a task and what belongs to it."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._path(task.id)
+        path = self._path(kept.task.id)
         draft = path.with_suffix(".draft")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(encode(Kept(task=task, status=status)))
+            file.write(encode(kept))
         draft.replace(path)
 
     def remove(self, task_id: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from shoal.model.objects import ContainerStatus, NodeDescription, PortStatus, Task
+from shoal.model.objects import ContainerStatus, Network, NodeDescription, PortStatus, Task
 from shoal.model.service_logs import LogRequest, ServiceLogLine
 
 
@@ -61,8 +61,8 @@ class Executor(Protocol):
         """What this machine is and has."""
         ...
 
-    def controller(self, task: Task) -> Controller:
-        """For one task. Raises ShoalError when this machine can never run it."""
+    def controller(self, task: Task, networks: Sequence[Network]) -> Controller:
+        """For one task; `networks` came with it. Raises ShoalError when this machine can never run it."""
         ...
 
     def logs(self, task: Task, request: LogRequest) -> AsyncIterator[ServiceLogLine]:

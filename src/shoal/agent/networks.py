@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from grpclib import GRPCError, Status
 from grpclib.client import Channel
 
-from shoal.kit.tasks import Bell
 from shoal.model.base import decode
-from shoal.model.errors import NotFound, ShoalError
+from shoal.model.errors import ShoalError
 from shoal.model.netstate import NetworkUpdate
 from shoal.wire.pb import shoal_pb2
 from shoal.wire.pb.shoal_grpc import NetworksStub
-
-PATIENCE = 30.0
-"""Seconds that a task waits for its networks (SwarmKit's number)."""
 
 
 class LocalNetworks(Protocol):
@@ -25,10 +21,6 @@ class LocalNetworks(Protocol):
 
     async def apply(self, update: NetworkUpdate, node_id: str) -> None:
         """Make the networks so."""
-        ...
-
-    def find(self, name_or_id: str) -> Any:
-        """The network. Raises NotFound."""
         ...
 
 
@@ -39,7 +31,6 @@ class NetworkListener:
         self._networks = networks
         self._node_id = node_id
         self._log = log
-        self._waiters: set[Bell] = set()
 
     async def run(self, channel: Channel, session_id: str) -> None:
         """Apply what comes until the stream ends, by an exception. A real Docker manager has no such service: then
@@ -61,25 +52,3 @@ class NetworkListener:
             await self._networks.apply(decode(push.update, NetworkUpdate), self._node_id)
         except (ShoalError, OSError) as fault:
             self._log(f"networks: cannot apply update {push.sequence}: {fault}")
-        for bell in self._waiters:
-            bell.ring()
-
-    async def wait_for(self, network_ids: list[str]) -> None:
-        """Return once all these networks are here. Raises ShoalError after `PATIENCE`."""
-        bell = Bell()
-        self._waiters.add(bell)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while not all(self._here(id) for id in network_ids):
-                    await bell.wait(1.0)
-        except TimeoutError:
-            raise ShoalError("node is missing network attachments, ip addresses may be exhausted") from None
-        finally:
-            self._waiters.discard(bell)
-
-    def _here(self, network_id: str) -> bool:
-        try:
-            self._networks.find(network_id)
-        except NotFound:
-            return False
-        return True

@@ -7,6 +7,7 @@ is on disk says where to go on, and every action can be repeated.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TypeVar
@@ -21,6 +22,7 @@ from shoal.model.objects import ContainerStatus, Task, TaskStatus
 from shoal.model.states import TaskState, advance
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 RETRY = 1.0
 """Seconds before an action that failed for now is tried again."""
@@ -140,13 +142,16 @@ class Runner:
             await self._bell.wait(RETRY)
         except (ShoalError, OSError) as fault:
             await self._fail(controller, str(fault))
+        except Exception as fault:  # a defect of ours costs this task, not the node
+            _LOG.exception("task %s: cannot %s", self.task.id, action.value)
+            await self._fail(controller, f"internal error: {fault!r}")
 
     async def _fail(self, controller: Controller, reason: str) -> None:
         container = None
         try:
             container = await controller.container()
         except (ShoalError, OSError):
-            pass
+            pass  # then it is told without
         self._become(failed_state(self.status.state), self.status.message, err=reason, container=container)
 
     async def _do(self, action: Action, controller: Controller) -> None:

@@ -9,8 +9,8 @@ from types import TracebackType
 
 from msgspec.structs import replace
 
-from shoal.agent.disk import TaskFiles
-from shoal.agent.executor import Executor
+from shoal.agent.disk import Kept, TaskFiles
+from shoal.agent.executor import Controller, Executor
 from shoal.agent.reports import Reporter
 from shoal.agent.runner import Runner
 from shoal.kit.clock import Clock
@@ -44,6 +44,7 @@ class Worker:
     async def __aenter__(self) -> Worker:
         self._group = await self._stack.enter_async_context(background())
         for kept in self._files.load():
+            self._networks.update((network.id, network) for network in kept.networks)
             self._begin(kept.task, kept.status)
         return self
 
@@ -57,9 +58,14 @@ class Worker:
         """The tasks here, by id, with their newest statuses."""
         return [replace(runner.task, status=runner.status) for _, runner in sorted(self._runners.items())]
 
-    def network(self, network_id: str) -> Network | None:
-        """A network that came with a task."""
-        return self._networks.get(network_id)
+    def _networks_of(self, task: Task) -> list[Network]:
+        """The networks of a task, as they came with it."""
+        return [
+            self._networks[held.network_id] for held in task.networks_attachments if held.network_id in self._networks
+        ]
+
+    def _keep(self, task: Task, status: TaskStatus) -> None:
+        self._files.save(Kept(task=task, status=status, networks=self._networks_of(task)))
 
     def report_all(self) -> None:
         """Queue the status of every task: the first thing in each session."""
@@ -93,16 +99,19 @@ class Worker:
         runner = self._runners.get(task.id)
         if runner is None:
             self._begin(task, task.status)
-            self._files.save(task, task.status)
+            self._keep(task, task.status)
         else:
             runner.update(task)
-            self._files.save(runner.task, runner.status)
+            self._keep(runner.task, runner.status)
 
     def _begin(self, task: Task, status: TaskStatus) -> None:
-        runner = Runner(task, status, self._executor.controller, self._seen, self._clock)
+        runner = Runner(task, status, self._resolve, self._seen, self._clock)
         self._runners[task.id] = runner
         assert self._group is not None
         self._group.create_task(self._run(runner))
+
+    def _resolve(self, task: Task) -> Controller:
+        return self._executor.controller(task, self._networks_of(task))
 
     def _drop(self, task_id: str) -> None:
         runner = self._runners.get(task_id)
@@ -118,7 +127,7 @@ class Worker:
         self.on_tasks()
 
     def _seen(self, task: Task, status: TaskStatus) -> None:
-        self._files.save(task, status)
+        self._keep(task, status)
         self._reporter.put(task.id, status)
         self.on_tasks()
 
