@@ -8,7 +8,7 @@ import re
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -87,7 +87,8 @@ def fake_daemon(path: Path, routes: dict[str, Answer]) -> Iterator[FakeDaemon]:
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(data)
+                with suppress(BrokenPipeError):  # a client may not want to know the answer
+                    self.wfile.write(data)
 
         def _chunked(self) -> bytes:
             data = b""
@@ -98,7 +99,7 @@ def fake_daemon(path: Path, routes: dict[str, Answer]) -> Iterator[FakeDaemon]:
                 self.rfile.readline()
             return data
 
-        do_GET = do_POST = do_DELETE = do_HEAD = do_PUT = handle_any  # noqa: N815
+        do_GET = do_POST = do_DELETE = do_HEAD = do_PUT = handle_any
 
         def address_string(self) -> str:
             return "client"

@@ -30,6 +30,10 @@ class RunFault(CommandFault):
         self.hint = hint
 
 
+class ShowHelp(Exception):
+    """Nothing was asked for: show what could be."""
+
+
 class Context:
     """What every command gets: the daemon's client, the user's settings, standard output and error."""
 
@@ -138,7 +142,11 @@ def command(
 
 def text_of(fault: Exception) -> str:
     """How a failure is shown: what the daemon says is marked as the daemon's."""
-    return f"Error response from daemon: {fault}" if isinstance(fault, DaemonError) else str(fault)
+    if isinstance(fault, DaemonError):
+        return f"Error response from daemon: {fault}"
+    if isinstance(fault, OSError) and fault.filename:
+        return f"open {fault.filename}: {(fault.strerror or 'failed').lower()}"
+    return str(fault)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -169,5 +177,5 @@ OBJECT_FORMAT = """Format output using a custom template:
 
 __all__ = [
     "DECLARED", "OBJECT_FORMAT", "TABLE_FORMAT", "Command", "CommandFault", "ConnectionFault", "Context", "DaemonError",
-    "Flag", "Options", "RunFault", "command", "confirmed", "fail", "text_of",
+    "Flag", "Options", "RunFault", "ShowHelp", "command", "confirmed", "fail", "text_of",
 ]  # fmt: skip

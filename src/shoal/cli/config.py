@@ -12,13 +12,15 @@ import os
 import tempfile
 from typing import Any
 
+from shoal.cli.command import CommandFault
+
 DEFAULT_REGISTRY = "https://index.docker.io/v1/"
 """Under which docker files the Hub's credentials."""
 
 _HUB = {"docker.io", "index.docker.io", "registry-1.docker.io", "https://index.docker.io/v1/"}
 
 
-class ConfigFault(ValueError):
+class ConfigFault(CommandFault):
     """The file is there and cannot be read as what it should be."""
 
 

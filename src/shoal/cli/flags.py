@@ -89,6 +89,10 @@ class Options:
         """Whether the user gave one of them."""
         return any(name in self._values for name in names)
 
+    def given(self) -> list[str]:
+        """The names of what the user gave."""
+        return list(self._values)
+
     def flag(self, name: str) -> bool:
         """A switch."""
         return self.text(name) in _TRUE
@@ -224,6 +228,11 @@ def check(kind: str, value: str) -> None:
             _check_bytes(value)
         case "decimal":
             nano_cpus(value)
+        case "port" | "mount" | "network" | "ulimit" | "pref":
+            from shoal.cli import grammar
+
+            parsers = {"port": grammar.ports, "pref": grammar.preference}
+            (parsers.get(kind) or getattr(grammar, kind))(value)
         case "filter":
             if value and "=" not in value:
                 raise ValueError("bad format of filter (expected name=value)")

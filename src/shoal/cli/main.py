@@ -8,7 +8,7 @@ from importlib import import_module
 
 from shoal.api.client import AddressFault, ConnectionFault, DaemonError
 from shoal.cli import tree, usage
-from shoal.cli.command import DECLARED, Command, CommandFault, Context, RunFault, text_of
+from shoal.cli.command import DECLARED, Command, CommandFault, Context, RunFault, ShowHelp, text_of
 from shoal.cli.flags import Flag, FlagFault, Options, declare, parse
 
 _VERSION = "28.2.2"
@@ -73,7 +73,10 @@ def _main(program: str, arguments: list[str]) -> int:
         rest = given.args
         if given.flag("version") or not rest or given.flag("help"):
             text = f"Docker version {_VERSION}, build shoal\n"
-            sys.stdout.write(text if given.flag("version") else usage.root_help(program, flags[:-1]))
+            if given.flag("version"):
+                sys.stdout.write(text)
+            else:
+                (sys.stdout if given.flag("help") else sys.stderr).write(usage.root_help(program, flags[:-1]))
             return 0
         if rest[0] == "machine":
             return _machine(rest[1:], f"{program} machine")
@@ -96,7 +99,9 @@ def _main(program: str, arguments: list[str]) -> int:
         if str(fault):
             _stderr(str(fault))
         return fault.code
-    except (DaemonError, ConnectionFault, AddressFault) as fault:
+    except (DaemonError, ConnectionFault, AddressFault, OSError) as fault:
+        if isinstance(fault, BrokenPipeError):
+            raise
         _stderr(text_of(fault))
         return 1
 
@@ -168,12 +173,15 @@ def _run(context: Context, path: str, words: list[str]) -> int:
         options = parse(known, words, interspersed=command.interspersed)
     except FlagFault as fault:
         raise _Usage(str(fault), path, line, 125) from fault
-    if options.flag("help"):
-        shown = sorted([*flags, known[-1]], key=lambda flag: flag.name) if "h" in taken else flags
-        sys.stdout.write(usage.command_help(context.program, path, command.arguments, shown))
-        return 0
-    _check_arguments(command, context.program, path, line, len(options.args))
-    return command.run(context, options) or 0
+    shown = sorted([*flags, known[-1]], key=lambda flag: flag.name) if "h" in taken else flags
+    if not options.flag("help"):
+        _check_arguments(command, context.program, path, line, len(options.args))
+        try:
+            return command.run(context, options) or 0
+        except ShowHelp:
+            pass
+    sys.stdout.write(usage.command_help(context.program, path, command.arguments, shown))
+    return 0
 
 
 def _check_arguments(command: Command, program: str, path: str, line: str, count: int) -> None:

@@ -10,14 +10,14 @@ from shoal.cli.swarm_info import node_reference
 from shoal.cli.words import Json, pairs
 
 
-def _change(client: Client, name: str, change: Callable[[Json], bool]) -> bool:
-    """Read a node's spec, change it, write it; False when `change` says that there is nothing to do."""
+def _change(client: Client, name: str, change: Callable[[Json], bool]) -> str:
+    """Read a node's spec, change it, write it; when `change` says that there is nothing to do, the node's id."""
     node = client.get(f"/nodes/{quote(node_reference(client, name))}")
     spec = node["Spec"]
     if not change(spec):
-        return False
+        return str(node["ID"])
     client.post(f"/nodes/{node['ID']}/update", {"version": node["Version"]["Index"]}, body=spec)
-    return True
+    return ""
 
 
 @command(
@@ -58,7 +58,8 @@ def _role(context: Context, names: list[str], role: str, done: str, already: str
         return True
 
     for name in names:
-        context.out((done if _change(context.client, name, change) else already).format(name))
+        unchanged = _change(context.client, name, change)
+        context.out(already.format(unchanged) if unchanged else done.format(name))
 
 
 @command("node promote", "NODE [NODE...]", args=(1, None))

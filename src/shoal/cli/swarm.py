@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.cli.command import Context, Options, command, fail
+from shoal.cli.command import Context, Options, ShowHelp, command, fail
 from shoal.cli.swarm_join import print_join_command, spec_changes
 
 
@@ -53,7 +53,7 @@ def update(context: Context, options: Options) -> None:
     names = ("autolock", "cert-expiry", "dispatcher-heartbeat", "external-ca", "max-snapshots", "snapshot-interval",
              "task-history-limit")  # fmt: skip
     if not options.any_changed(*names):
-        fail(f"nothing to update: see '{context.program} swarm update --help'")
+        raise ShowHelp
     swarm = context.client.get("/swarm")
     query = {"version": swarm["Version"]["Index"]}
     context.client.post("/swarm/update", query, body=spec_changes(swarm["Spec"], options))

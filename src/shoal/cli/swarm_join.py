@@ -65,7 +65,7 @@ def init(context: Context, options: Options) -> None:
     context.out(f"Swarm initialized: current node ({node_id}) is now a manager.\n")
     print_join_command(context, node_id, "worker")
     how = f"'{context.program} swarm join-token manager'"
-    context.out(f"To add a manager to this swarm, run {how} and follow the instructions.\n")
+    context.out(f"To add a manager to this swarm, run {how} and follow the instructions.")
 
 
 def _listen(options: Options) -> str:

@@ -35,9 +35,9 @@ def _head(flag: Flag) -> str:
 
 def wrapped(text: str, margin: int, columns: int) -> str:
     """`text` in the space right of `margin`; on a line of its own where that is too narrow."""
-    room, lead = columns - margin, ""
+    room, lead = columns - 1 - margin, ""
     if room < 24:
-        margin, room = 16, columns6
+        margin, room = 16, columns - 17
         lead = "\n" + " " * margin
     lines: list[str] = []
     while text:

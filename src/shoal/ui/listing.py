@@ -63,14 +63,14 @@ def _templated(rows: Sequence[Row], columns: Mapping[str, str], form: str, kind:
     try:
         template = Template(text)
     except TemplateError as fault:
-        raise FormatFault(f"failed to parse template: {fault}") from fault
+        raise FormatFault(f"template parsing error: {fault}") from fault
     try:
         lines = [template.render(row, kind=kind) for row in rows]
         if not table:
             return "".join(line + "\n" for line in lines)
         heading = Template(text, _plain_functions()).render({**columns, "Label": _label_heading}, kind=kind)
     except TemplateError as fault:
-        raise FormatFault(f"failed to execute template: {fault}") from fault
+        raise FormatFault(f"template parsing error: {fault}") from fault
     return aligned([line for block in [heading, *lines] for line in block.split("\n")])
 
 
