@@ -16,6 +16,8 @@ from shoal.store.view import Changed, View
 from tests.cluster.fakeswarm import node, spec
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
+"""No two commits happen at the same moment."""
 
 __all__ = ["START", "World", "node", "spec"]
 
@@ -34,6 +36,7 @@ class World:
 
     def _write(self, writes: list[Write]) -> list[Changed]:
         revision = self.view.revision + 1
+        self.now += TICK
         changes = []
         for write in writes:
             thing = write.thing

@@ -39,8 +39,9 @@ def key_of(task: Task) -> str:
     return f"{task.slot:010}" if task.slot else task.node_id
 
 
-def _age(task: Task) -> tuple[datetime, int, str]:
-    return task.created_at, -task.desired_state, task.id
+def _age(task: Task) -> tuple[bool, datetime, int, str]:
+    """What is meant to live is newer than what is not, even if a new leader's clock is behind the old one's."""
+    return wanted(task), task.created_at, -task.desired_state, task.id
 
 
 def wanted(task: Task) -> bool:
