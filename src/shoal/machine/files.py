@@ -30,9 +30,13 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, waiting for whoever has it. The file stays; `unlink_lock` inside takes it away."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            # Somebody removed the directory meanwhile.
+            continue
         try:
             _acquire(descriptor)
             if _same_file(descriptor, path):

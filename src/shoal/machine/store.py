@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,20 @@ class Store:
         write_atomic(directory / "config.json", render_record(record), 0o600)
 
     def delete(self, name: str) -> None:
-        """Remove the machine's directory and lock. Deleting what is not there is no error."""
+        """Remove the machine's directory. Deleting what is not there is no error."""
         if self.exists(name):
             shutil.rmtree(self.directory(name))
-        unlink_lock(self._lock_path(name))
 
-    def lock(self, name: str | None = None) -> AbstractContextManager[None]:
-        """Hold the lock of machine `name`, or of the whole store: certificates and addresses."""
-        return locked(self._lock_path(name))
+    @contextmanager
+    def lock(self, name: str | None = None) -> Iterator[None]:
+        """Hold the lock of machine `name`, or of the whole store: certificates. A machine's goes with the machine."""
+        path = self._lock_path(name)
+        with locked(path):
+            try:
+                yield
+            finally:
+                if name and not self.exists(name):
+                    unlink_lock(path)
 
     def _lock_path(self, name: str | None) -> Path:
         return self.root / "locks" / (f"machine-{name}" if name else "store")

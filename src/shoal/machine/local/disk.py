@@ -43,6 +43,7 @@ KbdInteractiveAuthentication no
 UsePAM no
 UseDNS no
 PrintMotd no
+PrintLastLog no
 PidFile none
 MaxStartups 100:30:200
 MaxSessions 100
@@ -119,6 +120,8 @@ def first_files(name: str, host_key: str, public_key: str) -> list[File]:
         ("/etc/shadow", 0o640, _without_passwords(Path("/etc/shadow"))),
         ("/etc/ssh/ssh_host_ed25519_key", 0o600, host_key),
         ("/root/.ssh/authorized_keys", 0o600, public_key),
+        # sshd complains to the user's terminal without them.
+        *[(f"/var/log/{name}", 0o600, "") for name in ("lastlog", "wtmp", "btmp")],
         *[(f"/root/{file.name}", 0o644, file.read_text()) for file in _skeleton()],
     ]
 

@@ -11,8 +11,10 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 _STEADY = 5.0
 """Seconds that a service must have run for its next restart to be quick again."""
+_LISTENERS_TIMEOUT, _MONITORS_TIMEOUT, _POLL = 3.0, 1.0, 0.02
 _LOG_LIMIT = 16 << 20
 
 
@@ -36,7 +39,6 @@ class Service:
     started: float = 0.0
     due: float | None = 0.0
     delay: float = _FIRST_DELAY
-    files: list[tuple[int, int, str, int, int]] = field(default_factory=list)
 
     def start(self) -> None:
         """Start it, its output appended to /var/log/NAME.log."""
@@ -160,28 +162,58 @@ def _reap() -> list[int]:
 
 
 def _shut_down(services: list[Service], timeout: float) -> None:
-    """End the services, last first, then whatever is left; `timeout` is what shoald may take, in seconds."""
+    """End the services, last first, then whatever is left; `timeout` is what shoald may take, in seconds.
+
+    Containers outlive shoald. They get SIGTERM, and those that listen to it get time; conmon ends by itself once it
+    has written down how its container ended.
+    """
     for service in reversed(services):
         if service.pid:
-            with suppress(ProcessLookupError):
-                os.kill(service.pid, signal.SIGTERM)
-            _wait_for(timeout, service.pid)
-    for number, patience in ((signal.SIGTERM, 0.5), (signal.SIGKILL, 2.0)):
-        with suppress(ProcessLookupError):
-            os.kill(-1, number)
-        _wait_for(patience)
+            _signal([service.pid], signal.SIGTERM)
+            _wait_until(partial(_gone, service.pid), timeout)
+    _signal(_processes(), signal.SIGTERM)
+    _wait_until(lambda: not any(map(_listens, _processes())), _LISTENERS_TIMEOUT)
+    _signal(_processes(), signal.SIGKILL)
+    _wait_until(lambda: not _processes(monitors=True), _MONITORS_TIMEOUT)
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
     os.sync()
 
 
-def _wait_for(timeout: float, pid: int | None = None) -> None:
-    """Reap until `pid`, or every child, has ended; at most `timeout` seconds."""
+def _gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _processes(*, monitors: bool = False) -> list[int]:
+    """The machine's processes but this one; the containers' monitors (conmon) only on request."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and name != "1":
+            with suppress(OSError):
+                if monitors or Path(f"/proc/{name}/comm").read_text() != "conmon\n":
+                    found.append(int(name))
+    return found
+
+
+def _listens(pid: int) -> bool:
+    """Whether the process has a handler for SIGTERM, and so is doing something about it."""
+    with suppress(OSError, ValueError, IndexError):
+        caught = Path(f"/proc/{pid}/status").read_text().split("SigCgt:")[1].split()[0]
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+    return False
+
+
+def _wait_until(condition: Callable[[], bool], timeout: float) -> None:
+    """Reap until it is so, or `timeout` seconds are over."""
     deadline = time.monotonic() + timeout
-    while (left := deadline - time.monotonic()) > 0:
-        try:
-            if os.waitpid(-1, os.WNOHANG) == (0, 0):
-                signal.sigtimedwait({signal.SIGCHLD}, left)
-                continue
-        except ChildProcessError:
+    while True:
+        _reap()
+        if condition() or time.monotonic() > deadline:
             return
-        if pid is not None and not Path(f"/proc/{pid}").exists():
-            return
+        signal.sigtimedwait({signal.SIGCHLD}, _POLL)

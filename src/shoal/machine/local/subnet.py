@@ -151,8 +151,7 @@ class Subnet:
     def plug(self, address: str, pid: int) -> None:
         """Give the network namespace of process `pid` an eth0 with `address`."""
         port = self.port(address)
-        with suppress(MachineError):
-            self.unplug(address)
+        self.unplug(address)
         self._inside(f"""
             link add {port} type veth peer name eth0 netns {pid}
             link set {port} master br0 up

@@ -1,0 +1,87 @@
+"""Certificates of machines."""
+
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from shoal.machine import certs
+from shoal.machine.errors import MachineError
+from shoal.machine.probe import names_match
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def pair(folder: Path, name: str) -> certs.Pair:
+    return certs.Pair(folder / f"{name}.pem", folder / f"{name}-key.pem")
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> certs.Pair:
+    made = pair(tmp_path, "ca")
+    assert certs.ensure_authority(made, NOW)
+    return made
+
+
+def test_the_authority_is_made_once(authority: certs.Pair) -> None:
+    """An authority that is there is kept; its key is 0600; a key without its certificate is never overwritten."""
+    before = authority.certificate.read_bytes()
+    assert not certs.ensure_authority(authority, NOW)
+    assert authority.certificate.read_bytes() == before
+    assert stat.S_IMODE(authority.key.stat().st_mode) == 0o600
+    authority.certificate.unlink()
+    with pytest.raises(MachineError, match="already exists"):
+        certs.ensure_authority(authority, NOW)
+
+
+def test_identities_are_for_their_use(tmp_path: Path, authority: certs.Pair) -> None:
+    """A client's certificate is for clients, a server's for servers with its names; both last 1080 days."""
+    client, server = pair(tmp_path, "client"), pair(tmp_path, "server")
+    assert certs.ensure_client(client, authority, NOW)
+    certs.issue_server(server, authority, "m1", ["10.0.0.1", "m1"], NOW)
+    uses = {}
+    for name, made in (("client", client), ("server", server)):
+        certificate = x509.load_pem_x509_certificate(made.certificate.read_bytes())
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.certificate.read_bytes()))
+        uses[name] = [use._name for use in certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value]
+        assert certificate.not_valid_after_utc == NOW + timedelta(days=1080)
+        assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert uses == {"client": ["clientAuth"], "server": ["serverAuth"]}
+
+
+def test_a_certificate_is_replaced_when_it_no_longer_fits(tmp_path: Path, authority: certs.Pair) -> None:
+    """A new address, little time left, another authority, or a file that is damaged or gone: a new one is due."""
+    server = pair(tmp_path, "server")
+    names = certs.server_names("m1", "10.0.0.1", ["example.org"])
+    assert names == ["example.org", "10.0.0.1", "m1", "localhost", "127.0.0.1"]
+    assert not certs.is_fit(server, authority, names, NOW)
+    certs.issue_server(server, authority, "m1", names, NOW)
+    assert certs.is_fit(server, authority, names, NOW)
+    assert not certs.is_fit(server, authority, certs.server_names("m1", "10.0.0.2"), NOW)
+    assert not certs.is_fit(server, authority, names, NOW + timedelta(days=1080 - 30))
+    other = pair(tmp_path, "other")
+    certs.ensure_authority(other, NOW)
+    assert not certs.is_fit(server, other, names, NOW)
+    server.certificate.write_text("damaged")
+    assert not certs.is_fit(server, authority, names, NOW)
+
+
+def test_without_the_authoritys_key_nothing_is_signed(tmp_path: Path, authority: certs.Pair) -> None:
+    """The missing file is named."""
+    authority.key.unlink()
+    with pytest.raises(MachineError, match=r"ca-key\.pem"):
+        certs.issue_server(pair(tmp_path, "server"), authority, "m1", ["m1"], NOW)
+
+
+@pytest.mark.parametrize(
+    ("names", "fits"),
+    [([("DNS", "M1")], True), ([("IP Address", "10.0.0.1")], True), ([("DNS", "m2"), ("IP Address", "10.0.0.2")], False),
+     ([], False), ([("DNS", "localhost")], False)],
+)  # fmt: skip
+def test_a_machine_is_known_by_its_name_or_its_address(names: list[tuple[str, str]], fits: bool) -> None:
+    """A certificate that names the machine is enough after its address changed; another machine's never is."""
+    assert names_match({"subjectAltName": tuple(names)}, "m1", "10.0.0.1") is fits

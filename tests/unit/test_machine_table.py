@@ -1,0 +1,65 @@
+"""Rows, filters and order of `machine ls`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from shoal.machine.errors import MachineError
+from shoal.machine.record import EngineOptions, HostOptions, Record
+from shoal.machine.store import Store
+from shoal.machine.table import Row, is_active, matches, natural, parse_filters, rows
+
+WEB = Row("web1", "local", "Running", record=Record(host_options=HostOptions(engine_options=EngineOptions(labels=["role=Web", "plain"]))))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("filters", "passes"),
+    [([], True), (["driver=LOCAL"], True), (["state=running", "state=stopped"], True), (["state=stopped"], False),
+     (["name=eb"], True), (["name=^b"], False), (["label=role=web"], True), (["label=role"], True),
+     (["label=plain"], True), (["label=role=db"], False), (["driver=local", "state=stopped"], False),
+     (["DRIVER=local"], True), (["swarm=x"], False)],
+)  # fmt: skip
+def test_filters(filters: list[str], passes: bool) -> None:
+    """Values of a key are alternatives, keys are all needed; a label may be asked for without its value."""
+    assert matches(WEB, parse_filters(filters)) is passes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("driver", "Unsupported filter syntax"), ("foo=bar", "Unsupported filter key 'foo'"), ("name=[", "error parsing regexp")],
+)  # fmt: skip
+def test_bad_filters(text: str, message: str) -> None:
+    """What is no filter is refused in docker-machine's words."""
+    with pytest.raises(MachineError, match=message):
+        parse_filters([text])
+
+
+def test_the_order_is_natural() -> None:
+    """Numbers count by value, letters in any case, and names that differ only by case stay apart."""
+    assert sorted(["vm10", "VM2", "vm1", "foo", "Foo", "1"], key=natural) == ["1", "Foo", "foo", "vm1", "VM2", "vm10"]
+
+
+@pytest.mark.parametrize(
+    ("host", "active"),
+    [("tcp://10.0.0.1:2376", True), ("tcp://10.0.0.1:2376/", True), ("tcp://10.0.0.11:2376", False), ("", False),
+     ("unix:///var/run/docker.sock", False)],
+)  # fmt: skip
+def test_the_active_machine_is_where_docker_host_points(host: str, active: bool) -> None:
+    """DOCKER_HOST makes a machine active, with or without a slash at its end."""
+    assert is_active("tcp://10.0.0.1:2376", {"DOCKER_HOST": host}) is active
+
+
+def test_broken_machines_are_shown(tmp_path: Path) -> None:
+    """A machine without a readable record, or whose driver is not here, has a row that says so."""
+    store = Store(tmp_path)
+    (store.machines / "broken").mkdir(parents=True)
+    (store.machines / "broken/config.json").write_text("{")
+    store.save("old", replace(Record(), driver_name="nosuch"))
+    broken, old = rows(store, {}, 5)
+    assert (broken.driver, broken.state, broken.mark) == ("not found", "Error", "")
+    assert "Error loading host broken" in broken.error
+    assert (old.driver, old.state) == ("nosuch", "Error")
+    assert 'Driver "nosuch" not found.' in old.error
