@@ -104,7 +104,9 @@ class World:
         return found
 
     def tasks(self, name: str = "web") -> list[Task]:
-        return sorted(self.view.tasks_of_service(self.service(name).id), key=lambda t: (t.slot, t.node_id, t.created_at))
+        return sorted(
+            self.view.tasks_of_service(self.service(name).id), key=lambda t: (t.slot, t.node_id, t.created_at)
+        )
 
     def alive(self, name: str = "web") -> list[Task]:
         """The tasks that are meant to live."""

@@ -226,9 +226,7 @@ def test_a_global_service_follows_nodes_and_constraints() -> None:
     assert world.alive() == []
     big = ResourceRequirements(reservations=Resources(nano_cpus=10**12))
     world.serve(spec("big", template={"resources": big}, **GLOBAL))  # type: ignore[arg-type]
-    assert {task.status.err for task in world.alive("big")} == {
-        "no suitable node (insufficient resources on 1 node)"
-    }
+    assert {task.status.err for task in world.alive("big")} == {"no suitable node (insufficient resources on 1 node)"}
 
 
 def test_a_global_service_restarts_on_the_same_node_but_not_on_a_paused_one() -> None:

@@ -114,7 +114,9 @@ def test_no_task_is_ever_where_it_may_not_be(
         ),
     ],
 )
-def test_what_cannot_be_placed_says_why(template: dict[str, object], endpoint: EndpointSpec | None, saying: str) -> None:
+def test_what_cannot_be_placed_says_why(
+    template: dict[str, object], endpoint: EndpointSpec | None, saying: str
+) -> None:
     """A task without a place stays pending, with swarm mode's explanation as its error."""
     world = World(node("a"), node("b"))
     world.serve(spec(replicas=3, template=template, endpoint_spec=endpoint))
@@ -169,7 +171,9 @@ def test_a_branch_that_is_full_leaves_the_rest_to_the_others() -> None:
     """What a rack cannot take goes to the other racks."""
     racks = {"a": "r1", "b": "r2"}
     world = World(*(node(id, spec=NodeSpec(labels={"rack": rack})) for id, rack in racks.items()))
-    world.put(replace(world.node("a"), description=replace(node("a").description, resources=Resources(nano_cpus=10**9))))
+    world.put(
+        replace(world.node("a"), description=replace(node("a").description, resources=Resources(nano_cpus=10**9)))
+    )
     preference = PlacementPreference(spread=SpreadOver(spread_descriptor="node.labels.rack"))
     world.serve(spec(replicas=4, template={"placement": Placement(preferences=[preference]), "resources": reserve(1)}))
     assert placed(world) == {"a": 1, "b": 3}
@@ -180,9 +184,7 @@ def test_missing_drivers_rule_a_node_out() -> None:
     plugins = [Plugin(type="Volume", name="nfs:latest"), Plugin(type="Log", name="json-file")]
     able = replace(node("b").description, engine=EngineDescription(plugins=plugins))
     world = World(node("a"), node("b", description=able))
-    mount = Mount(
-        target="/data", source="v", volume_options=Mount.VolumeOptions(driver_config=Driver(name="nfs"))
-    )
+    mount = Mount(target="/data", source="v", volume_options=Mount.VolumeOptions(driver_config=Driver(name="nfs")))
     container = ContainerSpec(image="app:1", mounts=[mount])
     template = spec(replicas=2)
     world.serve(replace(template, task_template=replace(template.task_template, container_spec=container)))
