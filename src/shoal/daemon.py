@@ -54,9 +54,8 @@ def start_logging(level: str) -> None:
         datefmt="%Y-%m-%dT%H:%M:%S",
         force=True,
     )
-    if level != "debug":
-        for noisy in ("aiohttp", "asyncio", "grpclib"):
-            logging.getLogger(noisy).setLevel("ERROR")
+    for noisy in ("aiohttp", "asyncio", "grpclib", "h2", "hpack"):
+        logging.getLogger(noisy).setLevel("ERROR")
 
 
 @contextmanager
