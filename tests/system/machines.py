@@ -80,7 +80,9 @@ class Shop:
         """Whatever is on this computer because of these machines."""
         found = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if self._ours(line)]
         found += [str(path) for path in Path("/run/shoal-machines").glob("*") if self.prefix in path.name]
-        found += [str(path) for path in Path("/sys/fs/cgroup").glob("**/shoal.machines/*") if self._group(path.name)]
+        groups = Path("/sys/fs/cgroup")
+        for pattern in ("shoal.machines/*", "*/shoal.machines/*"):
+            found += [str(path) for path in groups.glob(pattern) if self._group(path.name)]
         found += [line for line in _output("ip", "-br", "-4", "address") if f" {self.prefix}.1/" in line]
         for process in Path("/proc").glob("[0-9]*"):
             try:

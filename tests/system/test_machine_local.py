@@ -111,6 +111,17 @@ def test_a_machine_changes_nothing_of_the_host(m1: Shop) -> None:
     assert m1.ok("ssh", "m1", "cat /etc/shadow").splitlines()[0].startswith("root:*:")
 
 
+def test_another_docker_can_be_chosen(place: Shop) -> None:
+    """With --local-docker `docker` inside the machine is that program, after a restart too."""
+    chosen = place.store.parent / "docker"
+    chosen.write_text("#!/bin/sh\necho chosen $1\n")
+    chosen.chmod(0o755)
+    place.ok("create", "--local-docker", str(chosen), "m1")
+    assert place.ok("ssh", "m1", "docker ps") == "chosen ps\n"
+    place.ok("restart", "m1")
+    assert place.ok("ssh", "m1", "docker ps") == "chosen ps\n"
+
+
 def test_stop_and_start_keep_data_and_address(m1: Shop) -> None:
     """A stopped machine ends its engine in good order, and comes back with its files, its address and its host key."""
     m1.ok("ssh", "m1", "echo kept >/root/kept; echo kept >/etc/kept")
@@ -229,6 +240,42 @@ def test_an_interrupted_create_leaves_nothing(place: Shop) -> None:
         assert creation.wait(30) == 130
     assert place.ok("ls", "-q") == ""
     assert place.traces() == []
+
+
+def test_a_killed_create_can_be_removed(place: Shop) -> None:
+    """A create that is killed without warning leaves a machine that says it is unfinished, and that rm removes."""
+    with subprocess.Popen(
+        [SHOAL, "machine", "create", "m1"], env=place.environment, stdout=subprocess.PIPE, text=True
+    ) as creation:
+        assert creation.stdout
+        for line in creation.stdout:
+            if "Starting the machine" in line:
+                creation.kill()
+    until_sync(lambda: place.ok("status", "m1") == "Stopped\n", 5)
+    assert "was never finished" in place.run("start", "m1").stderr
+    place.ok("rm", "-y", "m1")
+    assert place.traces() == []
+
+
+def test_a_machine_without_its_record_can_be_forced_away(m1: Shop) -> None:
+    """When config.json is damaged, rm fails and changes nothing; rm -f takes everything and says what was wrong."""
+    (m1.store / "machines/m1/config.json").write_text("{")
+    assert m1.run("rm", "-y", "m1").returncode == 1
+    assert Path(f"/proc/{m1.process('m1')}").exists()
+    forced = m1.run("rm", "-f", "m1")
+    assert forced.returncode == 1
+    assert "Error loading host m1" in forced.stderr
+    assert m1.traces() == []
+    assert m1.ok("ls", "-q") == ""
+
+
+@pytest.mark.parametrize("name", ["Foo", "a.b", "1"])
+def test_names_of_all_kinds(place: Shop, name: str) -> None:
+    """Capitals, dots and bare numbers are fine as names: for ssh, its pinned key, TLS and the host name."""
+    place.ok("create", name)
+    assert place.ok("ssh", name, "hostname") == f"{name}\n"
+    assert place.ok("version", name) == "1.2.3\n"
+    place.ok("rm", "-y", name)
 
 
 def test_wrong_use_is_told_in_docker_machines_words(m1: Shop) -> None:

@@ -5,6 +5,7 @@ Lines of progress are docker-machine's. A machine that is already in the wanted 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from shoal.machine import probe, provision
-from shoal.machine.driver import State, driver_class
+from shoal.machine.driver import Context, State, built_in_drivers, driver_class
 from shoal.machine.errors import MachineError, NoSuchMachine, PreCreateError
-from shoal.machine.host import Host, Say, attach, open_host
+from shoal.machine.host import Host, Say, attach, open_host, silent
 from shoal.machine.record import AuthOptions, EngineOptions, HostOptions, Record, valid_name
 from shoal.machine.store import Store
 
@@ -134,6 +135,7 @@ def remove(store: Store, name: str, say: Say, *, force: bool = False) -> None:
             trouble = MachineError(f'Error removing host "{name}": {fault}')
             if not force:
                 raise trouble from fault
+            _abandon(store, name)
         try:
             store.delete(name)
         except OSError as fault:
@@ -141,6 +143,13 @@ def remove(store: Store, name: str, say: Say, *, force: bool = False) -> None:
     if trouble:
         raise trouble
     say(f"Successfully removed {name}")
+
+
+def _abandon(store: Store, name: str) -> None:
+    """Last resort, when a machine's record or driver does not do: what drivers find by themselves."""
+    for driver in built_in_drivers():
+        with contextlib.suppress(MachineError):
+            driver.abandon(Context(name, store.directory(name), store.root, silent))
 
 
 def _end(store: Store, name: str, say: Say, words: tuple[str, str], act: Callable[[Host], None]) -> bool:

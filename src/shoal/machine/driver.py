@@ -130,6 +130,11 @@ class Driver(Protocol):
         """Take away everything that `create` made outside the machine's directory; what is gone already is fine."""
         ...
 
+    @staticmethod
+    def abandon(context: Context) -> None:
+        """Remove what can be found of a machine whose record is lost; a machine that was not this driver's is fine."""
+        ...
+
     def state(self) -> State:
         """What it is doing now."""
         ...
@@ -164,6 +169,11 @@ def driver_class(name: str) -> type[Driver]:
         f'Driver "{name}" not found. Do you have the plugin binary "docker-machine-driver-{name}" '
         "accessible in your PATH?"
     )
+
+
+def built_in_drivers() -> list[type[Driver]]:
+    """The drivers of this package that work on this operating system."""
+    return [driver_class(name) for name in BUILT_IN if name not in _LINUX_ONLY or sys.platform == "linux"]
 
 
 def driver_names() -> list[str]:

@@ -25,7 +25,7 @@ HIDDEN = ("/etc/docker", "/etc/ssh", "/etc/containers", "/etc/shoal")
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_PROGRAM = """#!{python}
+_PROGRAM = """{start}
 import sys
 
 sys.argv[0] = "{name}"
@@ -126,19 +126,25 @@ def first_files(name: str, host_key: str, public_key: str) -> list[File]:
     ]
 
 
-def boot_files(name: str, address: str, gateway: str) -> list[File]:
-    """The files that are written at every start."""
+def boot_files(name: str, address: str, gateway: str, *, docker: bool = True) -> list[File]:
+    """The files that are written at every start; `docker` says whether the docker command is Shoal's."""
     hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n{address}\t{name}\n{gateway}\thost.shoal.internal\n"
+    programs = {"shoal": "shoal.cli.main", "shoald": "shoal.daemon", **({"docker": "shoal.cli.main"} if docker else {})}
     return [
         ("/etc/hosts", 0o644, hosts),
         ("/etc/resolv.conf", 0o644, _resolv_conf()),
         ("/etc/ssh/sshd_config", 0o600, _SSHD),
-        *[
-            (f"/usr/local/bin/{program}", 0o755, _PROGRAM.format(python=sys.executable, name=program, module=module))
-            for program, module in
-            (("docker", "shoal.cli.main"), ("shoal", "shoal.cli.main"), ("shoald", "shoal.daemon"))
-        ],
-    ]  # fmt: skip
+        *[(f"/usr/local/bin/{program}", 0o755, _program(program, module)) for program, module in programs.items()],
+    ]
+
+
+def _program(name: str, module: str) -> str:
+    """A command that runs `module`'s main with the Python that runs us, wherever that is."""
+    start = f"#!{sys.executable}"
+    if " " in sys.executable or len(start) > 120:
+        # Too much for the kernel: sh reads the next two lines as a command, Python as a string.
+        start = f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''"
+    return _PROGRAM.format(start=start, name=name, module=module)
 
 
 def remove_directories(directory: Path) -> None:

@@ -14,14 +14,14 @@ from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoin
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
 from shoal.machine.local import boot, cgroups, disk
-from shoal.machine.local.subnet import DEFAULT, Member, Subnet, check_address, parse_subnet
+from shoal.machine.local.subnet import DEFAULT, Member, Subnet, check_address, memberships, parse_subnet
 
 ENGINE_PORT = 2376
 _TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "sshd": "openssh-server"}
 
 
 class LocalDriver:
-    """One local machine. `data`: Subnet, IPAddress, DockerCLI, Engine, and docker-machine's common fields."""
+    """One local machine. `data`: Subnet, IPAddress, DockerCLI, Engine, Made, and docker-machine's common fields."""
 
     def __init__(self, context: Context, data: dict[str, Any]) -> None:
         self.context = context
@@ -91,9 +91,12 @@ class LocalDriver:
         disk.make_directories(self._layout)
         self.context.say("Starting the machine...")
         self._boot(prepare, disk.first_files(self.context.name, host.private, pair.public))
+        self.data["Made"] = True
 
     def start(self, prepare: Prepare) -> None:
         """Start it, at its old address unless that was given away or a new one was asked for."""
+        if not self.data.get("Made"):
+            raise MachineError(f'"{self.context.name}" was never finished: remove it and create it again')
         self._boot(prepare)
 
     def new_address(self) -> None:
@@ -120,6 +123,12 @@ class LocalDriver:
         with subnet.lock():
             subnet.dismiss(self.context.directory)
         disk.remove_directories(self.context.directory)
+
+    @staticmethod
+    def abandon(context: Context) -> None:
+        """Remove what a machine left whose record is lost: its run file and its membership tell enough."""
+        for subnet, address in memberships(context.directory) or [(DEFAULT, "")]:
+            LocalDriver(context, {"Subnet": subnet, "IPAddress": address}).remove()
 
     def state(self) -> State:
         """Running while its pid 1 lives."""
@@ -167,7 +176,11 @@ class LocalDriver:
             "disk": str(self._layout.disk), "layers": disk.layers(self._layout), "binds": self._binds(),
             "hierarchies": [(h.mount_point.name, h.options) for h in cgroups.current_hierarchies()],
             "first_boot": first is not None, "hidden": disk.HIDDEN, "stop_timeout": boot.STOP_TIMEOUT,
-            "files": [*(first or []), *disk.boot_files(self.context.name, address, subnet.gateway), *_texts(setup)],
+            "files": [
+                *(first or []),
+                *disk.boot_files(self.context.name, address, subnet.gateway, docker=not self.data.get("DockerCLI")),
+                *_texts(setup),
+            ],
             "services": self._services(setup),
         }  # fmt: skip
         boot.launch(self._layout, spec, subnet, address)

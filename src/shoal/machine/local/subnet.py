@@ -13,6 +13,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
@@ -188,9 +189,7 @@ class Subnet:
         with suppress(FileNotFoundError):
             self._netns.unlink()
         if not keep_members:
-            for directory in (self._members, self._directory):
-                with suppress(OSError):
-                    directory.rmdir()
+            shutil.rmtree(self._directory, ignore_errors=True)
             with suppress(OSError):
                 self._lock.unlink()
             with suppress(OSError):
@@ -198,6 +197,13 @@ class Subnet:
 
     def _inside(self, commands: str) -> None:
         _batch(["nsenter", f"--net={self._netns}", "ip"], commands)
+
+
+def memberships(directory: Path, run: Path = RUN) -> list[tuple[str, str]]:
+    """The subnets on which the machine at `directory` has an address, with the address."""
+    subnets = [Subnet(path.name.replace("-", "/")) for path in run.glob("*-*") if path.is_dir()]
+    found = [(subnet, member) for subnet in subnets for member in subnet.members()]
+    return [(str(subnet.network), member.address) for subnet, member in found if member.directory == str(directory)]
 
 
 def _batch(command: list[str], lines: str) -> None:
