@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from shoal.kit.clock import LoopClock
 from shoal.kit.ids import SeededIds
-from shoal.kit.tasks import background
+from shoal.kit.tasks import Bell, background
+from shoal.manager.control import Control
 from shoal.manager.loop import decide_while_leading
 from shoal.model.errors import OutOfSequence
 from shoal.model.objects import Cluster, Network, Node, NodeDescription, NodeStatus, Service, Task
@@ -80,6 +81,8 @@ class FakeSwarm:
         self.fails: Callable[[Task], TaskState | None] = lambda task: None
         self.history: list[tuple[float, Task]] = []
         self.commits = 0
+        self.control = Control(self.store, self.clock, self.ids)
+        self.abdicate = Bell()
 
     # --- asking --------------------------------------------------------------------------------------------------
 
@@ -158,6 +161,12 @@ class FakeSwarm:
     async def drain(self, id: str, availability: str = "drain") -> None:
         await self.change_node(id, spec=replace(self.node(id).spec, availability=availability))
 
+    async def lead(self) -> None:
+        """Lead; at each `abdicate` another leader, which knows nothing but the store, takes over."""
+        while True:
+            async with background(decide_while_leading(self.store, None, self.clock, self.ids)):
+                await self.abdicate.wait()
+
     # --- the agent -----------------------------------------------------------------------------------------------
 
     async def agent(self) -> None:
@@ -220,8 +229,7 @@ async def fake_swarm(*nodes: Node, pace: float = 0.1, networks: bool = True) -> 
     if networks:
         things.append(Network(id="ingress", spec=NetworkSpec(name="ingress", driver="overlay", ingress=True)))
     await swarm.store.commit([Put(thing=thing) for thing in things])
-    leading = decide_while_leading(swarm.store, None, swarm.clock, swarm.ids)
-    async with background(swarm.watch(), leading, swarm.agent()):
+    async with background(swarm.watch(), swarm.lead(), swarm.agent()):
         yield swarm
 
 

@@ -7,10 +7,13 @@ from itertools import pairwise
 from msgspec.structs import replace
 
 from shoal.kit.virtual import run_virtual
+from shoal.model.objects import NodeStatus
 from shoal.model.states import TaskState
 from shoal.model.swarm_spec import (
     Empty,
     EndpointSpec,
+    NetworkAttachmentConfig,
+    NetworkSpec,
     PortConfig,
     ReplicatedService,
     RestartPolicy,
@@ -257,5 +260,94 @@ def test_a_global_service_runs_once_on_every_node() -> None:
             await swarm.until(lambda: swarm.spread() == {"a": 1, "b": 1, "c": 1})
             await swarm.update(imaged("app:2"))
             await swarm.until(lambda: images(swarm) == ["app:2"] * 3)
+
+    run_virtual(story())
+
+
+def test_a_new_leader_goes_on_with_an_update() -> None:
+    """Leaders that come and go every second change nothing in the course of an update."""
+
+    async def story() -> None:
+        async with fake_swarm(node("a"), node("b")) as swarm:
+            config = UpdateConfig(parallelism=1, delay=in_seconds(2))
+            await swarm.create(spec(replicas=4, update_config=config))
+            await swarm.until(lambda: len(swarm.running()) == 4)
+            start = await swarm.until(lambda: True)
+            await swarm.update(imaged("app:2"))
+            while images(swarm) != ["app:2"] * 4:
+                swarm.abdicate.ring()
+                await swarm.rest(1)
+                assert len(swarm.running()) >= 3
+            end = await swarm.until(lambda: True)
+            assert 7.5 < end - start < 12
+            await swarm.until(lambda: swarm.service().update_status.state == "completed")  # type: ignore[union-attr]
+            assert len(swarm.tasks()) == 8
+
+    run_virtual(story())
+
+
+def test_a_stack_s_life_through_control() -> None:
+    """Network, service, update, manual rollback, removal of both: nothing is left, and addresses are free again."""
+
+    async def story() -> None:
+        async with fake_swarm(node("a"), node("b")) as swarm:
+            control = swarm.control
+            net = await control.create_network(NetworkSpec(name="webnet"))
+            networks = [NetworkAttachmentConfig(target="webnet")]
+            ports = EndpointSpec(ports=[PortConfig(target_port=80, published_port=80)])
+            await control.create_service(spec(replicas=5, template={"networks": networks}, endpoint_spec=ports))
+            await swarm.until(lambda: len(swarm.running()) == 5)
+            endpoint = control.get_service("web").endpoint
+            assert {vip.network_id for vip in endpoint.virtual_ips} == {"ingress", net.id}
+            service = control.get_service("web")
+            new = imaged("app:2")(service.spec)
+            await control.update_service("web", service.version.index, new)
+            await swarm.until(lambda: images(swarm) == ["app:2"] * 5)
+            await swarm.until(lambda: swarm.service().update_status.state == "completed")  # type: ignore[union-attr]
+            await control.update_service("web", control.get_service("web").version.index, new, rollback=True)
+            await swarm.until(lambda: images(swarm) == ["app:1"] * 5)
+            await swarm.until(
+                lambda: swarm.service().update_status.state == "rollback_completed"  # type: ignore[union-attr]
+            )
+            assert control.get_service("web").endpoint == endpoint
+            await control.remove_service("web")
+            await control.remove_network("webnet")
+            await swarm.until(lambda: not control.list_tasks())
+            await swarm.rest(1)
+            assert {a.network_id for one in control.list_nodes() for a in one.attachments} == {"ingress"}
+
+    run_virtual(story())
+
+
+def test_a_swarm_that_is_busy_reporting_is_still_decided_for() -> None:
+    """Agents that report all the time make commits of the leader fail; it decides again until one passes."""
+
+    async def story() -> None:
+        async with fake_swarm(*(node(f"n{i}") for i in range(5)), pace=0.003) as swarm:
+            await swarm.create(spec(replicas=60, update_config=UpdateConfig(parallelism=0)))
+            await swarm.until(lambda: len(swarm.running()) == 60)
+            await swarm.update(imaged("app:2"))
+            await swarm.drain("n0")
+            await swarm.until(lambda: images(swarm) == ["app:2"] * 60)
+            assert sorted(swarm.spread().values()) == [15] * 4
+
+    run_virtual(story())
+
+
+def test_a_node_that_comes_back_stops_what_runs_elsewhere_by_now() -> None:
+    """Its old tasks are told to stop, and are forgotten beyond the history limit."""
+
+    async def story() -> None:
+        async with fake_swarm(node("a"), node("b")) as swarm:
+            await swarm.create(spec(replicas=4))
+            await swarm.until(lambda: len(swarm.running()) == 4)
+            await swarm.kill("b")
+            await swarm.until(lambda: swarm.spread() == {"a": 4})
+            swarm.silent.clear()
+            await swarm.change_node("b", status=NodeStatus(state="ready"), down_since=None)
+            await swarm.rest(5)
+            assert swarm.spread() == {"a": 4}
+            on_b = swarm.store.view.tasks_of_node("b")
+            assert {task.status.state for task in on_b} == {TaskState.SHUTDOWN}
 
     run_virtual(story())

@@ -135,6 +135,10 @@ PORT_80 = PortConfig(target_port=80, published_port=80)
             container(image="a", healthcheck=HealthConfig(interval=5)),
             "ContainerSpec: Interval in Healthcheck cannot be less than one millisecond",
         ),
+        (
+            container(image="a", env=["X={{.Nope.ID}}"]),
+            'expanding template failed: template: :1:9: executing "" at <.Nope.ID>: map has no entry for key "Nope"',
+        ),
         (spec(update_config=UpdateConfig(delay=-1)), "TaskSpec: update-delay cannot be negative"),
         (
             spec(update_config=UpdateConfig(max_failure_ratio=1.5)),

@@ -7,5 +7,5 @@ data (`changes.Wake`), everything is recomputed from the store, and a loop may f
 Reading order: `changes`, `draft`, `books` (what is remembered between decisions), `brain`, `loop`, `apply`; then
 `slots` and `orchestrator` (which tasks there should be), `allocator` (addresses and ports), `scheduler` (where they
 run), `roles`; `control` is what users ask. Who talks to nodes: `dispatcher`, `certificates`, `logbroker`,
-`network_feed`. Imports `store`, `ca`, `wire`, `model`, `kit`.
+`network_feed`. Imports `store`, `agent.templates`, `ca`, `wire`, `model`, `kit`.
 """

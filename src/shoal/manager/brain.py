@@ -7,6 +7,7 @@ and nodes to look at, and when to look at others.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,8 @@ from shoal.model.objects import Cluster, Network, Node, Service, StoreObject, Ta
 from shoal.model.states import TaskState
 from shoal.store.base import Write
 from shoal.store.view import Changed, View
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ class Brain:
                 enforce(draft, node)
         agenda.services |= draft.services_touched()
         for id in sorted(agenda.services - {""}):
-            reconcile(draft, id)
+            try:
+                reconcile(draft, id)
+            except Exception:  # one service that cannot be understood must not stop the swarm
+                log.exception("service %s is left as it is until it changes", id)
         if agenda.retry or draft.changes or books.loads.released or books.addresses.released or agenda.services:
             books.loads.released = books.addresses.released = False
             allocate_tasks(draft, agenda.services)

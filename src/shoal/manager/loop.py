@@ -10,7 +10,7 @@ from shoal.kit.ids import Ids
 from shoal.kit.tasks import Bell, background
 from shoal.manager.apply import apply
 from shoal.manager.brain import Brain
-from shoal.model.errors import Conflict, OutOfSequence, Unavailable
+from shoal.model.errors import Conflict, OutOfSequence, ShoalError
 from shoal.store.base import Fence, Store, Subscription
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ async def _once(store: Store, fence: Fence | None, clock: Clock, ids: Ids, brain
         except (OutOfSequence, Conflict):
             brain.undo(decision, store.view)
             return RETRY
-        except Unavailable as fault:
+        except ShoalError as fault:
             log.warning("cannot write what was decided: %s", fault)
             brain.undo(decision, store.view)
             return NO_QUORUM

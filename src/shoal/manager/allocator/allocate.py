@@ -153,7 +153,8 @@ def _wanted_networks(
         network = draft.get(Network, target.target)
         if network is None:
             return [], f"network {target.target} not found"
-        found.append(network)
+        if network not in found:
+            found.append(network)
     for network in found:
         if not is_allocated(network):
             return [], f"no subnet is free for network {network.spec.name}"

@@ -6,6 +6,8 @@ Reading order: `validate`, `commit`, `services`, `nodes`, `networks`, `cluster`;
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
 from shoal.manager.control.cluster import Clusters, NewToken, fresh_token, initial_objects
@@ -68,9 +70,9 @@ class Control:
         """Remove a service and its tasks."""
         await self.services.remove(wanted)
 
-    def list_tasks(self) -> list[Task]:
-        """Every task, by id."""
-        return self.services.tasks()
+    def list_tasks(self, *, service_ids: Collection[str] | None = None) -> list[Task]:
+        """Every task, or those of some services (which is much quicker in a large swarm), by id."""
+        return self.services.tasks(service_ids)
 
     def get_task(self, wanted: str) -> Task:
         """The task that `wanted` means."""

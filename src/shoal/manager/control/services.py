@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from msgspec.structs import replace
 
+from shoal.agent.templates import expanded, facts_of
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
 from shoal.manager.allocator.allocate import ingress_of, networks_of, wants_ingress
@@ -14,7 +17,7 @@ from shoal.manager.orchestrator.replicated import replicas
 from shoal.manager.slots import differs, wanted
 from shoal.model import names
 from shoal.model.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Unimplemented
-from shoal.model.objects import Network, Node, Service, ServiceStatus, Task, UpdateStatus
+from shoal.model.objects import Network, Node, NodeDescription, Service, ServiceStatus, Task, UpdateStatus
 from shoal.model.states import TaskState
 from shoal.model.swarm_spec import EndpointSpec, PortConfig, ServiceMode, ServiceSpec
 from shoal.store.base import Delete, Put, Store, Write
@@ -47,9 +50,13 @@ class Services:
             return ServiceStatus(running_tasks=running, desired_tasks=replicas(service))
         return ServiceStatus(running_tasks=running, desired_tasks=sum(wanted(task) for task in tasks))
 
-    def tasks(self) -> list[Task]:
-        """Every task, by id."""
-        return self._store.view.all(Task)
+    def tasks(self, service_ids: Collection[str] | None = None) -> list[Task]:
+        """Every task, or those of some services, by id."""
+        view = self._store.view
+        if service_ids is None:
+            return view.all(Task)
+        found = [task for id in set(service_ids) for task in view.tasks_of_service(id)]
+        return sorted(found, key=lambda task: task.id)
 
     def task(self, wanted: str) -> Task:
         """By id or beginning of an id. Raises NotFound, InvalidArgument when ambiguous."""
@@ -144,6 +151,7 @@ class Services:
     def _checked(self, spec: ServiceSpec) -> ServiceSpec:
         """`spec` with its networks by id. Raises whatever is wrong with it."""
         check_service(spec)
+        _try_templates(spec)
         if spec.mode.replicated_job is not None or spec.mode.global_job is not None:
             raise Unimplemented("jobs are not supported by this version of Shoal: they come in a later version")
         if wants_ingress(spec.endpoint_spec) and ingress_of(self._store.view.all(Network)) is None:
@@ -162,6 +170,20 @@ class Services:
                 "such as those created with the overlay driver."
             )
         return network
+
+
+def _try_templates(spec: ServiceSpec) -> None:
+    """Expand the templates of a spec for a task that might be, so that a wrong one is refused now and not on a node."""
+    task = Task(
+        id="taskid",
+        slot=1,
+        service_id="serviceid",
+        node_id="nodeid",
+        service_name=spec.name,
+        service_labels=spec.labels,
+    )
+    if spec.task_template.container_spec is not None:
+        expanded(spec.task_template.container_spec, facts_of(task, NodeDescription(hostname="hostname")))
 
 
 def _visible(view: View, task: Task) -> bool:

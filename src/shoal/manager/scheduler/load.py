@@ -13,6 +13,8 @@ from shoal.model.swarm_spec import GenericResource, Resources
 
 FAILURE_MEMORY = timedelta(minutes=5)
 """How long a failure counts against a node (semantics 11.4)."""
+MOST_FAILURES = 20
+"""How many failures of one version on one node are remembered; from five on more make no difference in kind."""
 
 Version = tuple[str, int]
 """A service's id and spec version."""
@@ -91,7 +93,10 @@ class Loads:
         """A task came, changed or went."""
         if task is not None and task.status.state in (TaskState.FAILED, TaskState.REJECTED) and task.slot:
             moment = task.status.applied_at or task.status.timestamp
-            self._failures[task.node_id, (task.service_id, task.spec_version)][id] = moment
+            failed = self._failures[task.node_id, (task.service_id, task.spec_version)]
+            failed[id] = moment
+            if len(failed) > MOST_FAILURES:
+                del failed[next(iter(failed))]
         share = share_of(task) if task is not None and counts(task) else None
         before = self._shares.get(id)
         if share == before:
