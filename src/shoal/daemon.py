@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = parse(sys.argv[1:] if arguments is None else arguments)
         start_logging(settings.log_level)
+        settings = settings.absolute()
+        os.chdir("/")  # what the daemon starts must not keep, or litter, the directory it was started in
         with alone(settings):
             _check_machine()
             _run(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,15 @@ class Settings:
     log_driver: str = "json-file"
     log_options: dict[str, str] = field(default_factory=dict)
     log_level: str = "info"
+
+    def absolute(self) -> Settings:
+        """The same with every path absolute: as seen from the present directory."""
+        paths: dict[str, Any] = {
+            entry.name: value.absolute()
+            for entry in fields(self)
+            if isinstance(value := getattr(self, entry.name), Path)
+        }
+        return replace(self, **paths)
 
 
 _LISTS = {

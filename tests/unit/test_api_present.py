@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -41,6 +42,7 @@ from shoal.model.swarm_spec import (
     UpdateConfig,
 )  # fmt: skip
 
+PLACES = present_container.Places(Path("/data/c"), Path("/run/netns"))
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -168,7 +170,7 @@ def container() -> Container:
 
 def test_container_inspect_has_dockers_shape() -> None:
     """Name with a slash, addresses of the bridge on top, exposed ports that are not published as null."""
-    shown = present_container.inspect(container(), MAXIMUM)
+    shown = present_container.inspect(container(), MAXIMUM, PLACES)
     assert shown["Name"] == "/web"
     assert shown["NetworkSettings"]["IPAddress"] == "172.17.0.2"
     assert shown["NetworkSettings"]["Ports"] == {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "81/tcp": None}
@@ -194,7 +196,7 @@ def test_container_summary_has_dockers_shape() -> None:
 
 def test_aliases_before_1_45() -> None:
     """Older clients get the short id among the aliases, and no DNSNames."""
-    old = present_container.inspect(container(), ApiVersion(1, 44))["NetworkSettings"]["Networks"]["bridge"]
+    old = present_container.inspect(container(), ApiVersion(1, 44), PLACES)["NetworkSettings"]["Networks"]["bridge"]
     assert old["Aliases"] == ["c" * 12]
     assert "DNSNames" not in old
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from shoal.api import versions
 from shoal.api.human import status_text
@@ -56,7 +57,14 @@ _NO_ADDRESS: dict[str, Any] = {
 }
 
 
-def inspect(thing: Container, version: ApiVersion, run_dir: str = "") -> dict[str, Any]:
+class Places(NamedTuple):
+    """Where the engine keeps a container's files, and the network namespaces of all."""
+
+    folder: Path
+    namespaces: Path
+
+
+def inspect(thing: Container, version: ApiVersion, places: Places) -> dict[str, Any]:
     """GET /containers/x/json."""
     state = printed(thing.state)
     if state.get("Health") is None:
@@ -68,9 +76,9 @@ def inspect(thing: Container, version: ApiVersion, run_dir: str = "") -> dict[st
         "Args": thing.args,
         "State": state,
         "Image": thing.image_id,
-        "ResolvConfPath": "",
-        "HostnamePath": "",
-        "HostsPath": "",
+        "ResolvConfPath": str(places.folder / "resolv.conf"),
+        "HostnamePath": str(places.folder / "hostname"),
+        "HostsPath": str(places.folder / "hosts"),
         "LogPath": thing.log_path,
         "Name": f"/{thing.name}",
         "RestartCount": thing.restart_count,
@@ -84,7 +92,7 @@ def inspect(thing: Container, version: ApiVersion, run_dir: str = "") -> dict[st
         "GraphDriver": {"Data": None, "Name": "overlay2"},
         "Mounts": [_mount(mount) for mount in thing.mounts],
         "Config": _config(thing),
-        "NetworkSettings": _network_settings(thing, version, run_dir),
+        "NetworkSettings": _network_settings(thing, version, places),
     }
 
 
@@ -115,13 +123,13 @@ def _mount(mount: MountPoint) -> dict[str, Any]:
     return {key: value for key, value in shown.items() if value != "" or key not in ("Name", "Driver")}
 
 
-def _network_settings(thing: Container, version: ApiVersion, run_dir: str) -> dict[str, Any]:
+def _network_settings(thing: Container, version: ApiVersion, places: Places) -> dict[str, Any]:
     running = thing.state.running
     bridge = thing.networks.get("bridge")
     return {
         "Bridge": "",
         "SandboxID": thing.id if running else "",
-        "SandboxKey": f"{run_dir}/netns/{thing.id}" if running else "",
+        "SandboxKey": str(places.namespaces / thing.id) if running else "",
         "Ports": _ports_by_name(thing),
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",

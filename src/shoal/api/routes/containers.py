@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 from msgspec.structs import replace
 
@@ -13,8 +11,6 @@ from shoal.api.container_filters import ALLOWED, chosen
 from shoal.api.routing import Route
 from shoal.model.container import Container, ContainerConfig, CreateContainer, HostConfig, NetworkingConfig
 from shoal.model.errors import InvalidArgument, NotFound
-
-_RUN_DIR = "/run/shoal"
 
 
 async def list_containers(call: Call) -> web.Response:
@@ -27,7 +23,21 @@ async def list_containers(call: Call) -> web.Response:
     if limit is not None and limit > 0:
         rows = chosen(everything, asked, call.context, running_only=False)[:limit]
     now = call.context.clock.now()
-    return answer([present_container.summary(row, image_shown(call, row), now, call.version) for row in rows])
+    shown = [present_container.summary(row, image_shown(call, row), now, call.version) for row in rows]
+    if call.flag("size"):
+        for row in shown:
+            row.update(await sizes(call, row["Id"], row["ImageID"]))
+    return answer(shown)
+
+
+async def sizes(call: Call, id: str, image_id: str) -> dict[str, int]:
+    """What a container wrote, and that with its image, in bytes."""
+    written = await call.context.engine.containers.size(id)
+    try:
+        image = call.context.engine.images.find(image_id).size
+    except NotFound:
+        image = 0
+    return {"SizeRw": written, "SizeRootFs": written + image}
 
 
 def image_shown(call: Call, container: Container) -> str:
@@ -74,8 +84,14 @@ def _warnings(asked: HostConfig) -> list[str]:
 
 async def inspect(call: Call) -> web.Response:
     """GET /containers/{id}/json."""
-    container = call.context.engine.containers.find(call.params["id"])
-    return answer(present_container.inspect(container, call.version, _RUN_DIR))
+    engine = call.context.engine
+    container = engine.containers.find(call.params["id"])
+    places = present_container.Places(engine.containers.folder(container.id), engine.options.exec_root / "netns")
+    shown = present_container.inspect(container, call.version, places)
+    shown["ExecIDs"] = engine.containers.exec_ids(container.id) or None
+    if call.flag("size"):
+        shown.update(await sizes(call, container.id, container.image_id))
+    return answer(shown)
 
 
 async def start(call: Call) -> web.Response:
@@ -151,14 +167,14 @@ def terminal_size(call: Call) -> tuple[int, int]:
 
 async def top(call: Call) -> web.Response:
     """GET /containers/{id}/top."""
-    return answer(await call.context.engine.containers.top(call.params["id"], call.query("ps_args") or "-ef"))
+    titles, processes = await call.context.engine.containers.top(call.params["id"], call.query("ps_args") or "-ef")
+    return answer({"Titles": titles, "Processes": processes})
 
 
 async def update(call: Call) -> web.Response:
-    """POST /containers/{id}/update: only the fields that are in the body change."""
-    changes: dict[str, Any] = await call.plain_body()
-    warnings = await call.context.engine.containers.update(call.params["id"], changes)
-    return answer({"Warnings": warnings})
+    """POST /containers/{id}/update: limits and the restart policy; only what the body names changes."""
+    warnings = await call.context.engine.containers.update(call.params["id"], await call.body(HostConfig))
+    return answer({"Warnings": warnings or None})
 
 
 async def prune(call: Call) -> web.Response:

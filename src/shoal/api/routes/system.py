@@ -10,7 +10,7 @@ from aiohttp import web
 from shoal.api import facts, present_engine
 from shoal.api.call import Call, answer
 from shoal.api.present_container import summary
-from shoal.api.routes.containers import image_shown
+from shoal.api.routes.containers import image_shown, sizes
 from shoal.api.routes.volumes import users_of_volumes
 from shoal.api.routing import Route
 from shoal.engine.layers import tree_size
@@ -69,7 +69,8 @@ async def disk_use(call: Call) -> web.Response:
     if "container" in asked:
         now = call.context.clock.now()
         shown["Containers"] = [
-            summary(container, image_shown(call, container), now, call.version) | {"SizeRw": 0, "SizeRootFs": 0}
+            summary(container, image_shown(call, container), now, call.version)
+            | await sizes(call, container.id, container.image_id)
             for container in containers
         ]
     if "volume" in asked:
