@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from shoal.agent.agent import Agent
-from shoal.agent.executor import Exit
+from shoal.agent.executor import Executor, Exit
 from shoal.agent.remotes import Remote, Remotes
 from shoal.ca.files import CertificateFiles, KeyPair
 from shoal.ca.issue import issue_node, new_csr
@@ -219,18 +219,21 @@ class World:
         """A node's record and its client context."""
         node_id = self.ids.object_id()
         await self.store.commit([Put(Node(id=node_id))])
-        return node_id, client_context(self.certificates(node_id, "worker"))
+        return node_id, await self.context(node_id)
+
+    async def context(self, node_id: str) -> ssl.SSLContext:
+        """A client context for a worker."""
+        return client_context(self.certificates(node_id, "worker"))
 
     def agent(
         self,
         node_id: str,
         context: ssl.SSLContext,
         managers: list[Manager],
-        executor: FakeExecutor,
+        executor: Executor,
         networks: FakeNetworks | None = None,
     ) -> Agent:
         """An agent that is not started."""
-        executor.node_id = node_id
         return Agent(
             executor,
             Remotes(Remote(addr=manager.address) for manager in managers),
@@ -247,7 +250,7 @@ class World:
     ) -> tuple[str, FakeExecutor, asyncio.Task[None]]:
         """A node with a running agent: its id, its executor, and the task to cancel it by."""
         node_id, context = await self.node()
-        executor = FakeExecutor(f"host{next(self.numbers)}")
+        executor = FakeExecutor(f"host{next(self.numbers)}", node_id)
         running = self.run(self.agent(node_id, context, list(managers), executor, networks))
         await until(lambda: self.get_node(node_id).status.state == "ready")
         return node_id, executor, running
