@@ -163,9 +163,7 @@ specs = st.builds(
         max_replicas=naturals,
         platforms=st.lists(platforms, max_size=2),
     ),
-    networks=st.lists(
-        st.builds(s.NetworkAttachmentConfig, target=text, aliases=texts, driver_opts=labels), max_size=2
-    ),
+    networks=st.lists(st.builds(s.NetworkAttachmentConfig, target=text, aliases=texts, driver_opts=labels), max_size=2),
     log_driver=st.none() | drivers,
     force_update=small,
 )
