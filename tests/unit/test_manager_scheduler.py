@@ -15,6 +15,7 @@ from shoal.model.states import TaskState
 from shoal.model.swarm_spec import (
     ContainerSpec,
     Driver,
+    Empty,
     EndpointSpec,
     GenericResource,
     Mount,
@@ -25,6 +26,7 @@ from shoal.model.swarm_spec import (
     PortConfig,
     ResourceRequirements,
     Resources,
+    ServiceMode,
     SpreadOver,
 )
 from tests.unit.manager_world import World, node, spec
@@ -218,3 +220,15 @@ def test_a_node_on_which_a_version_keeps_failing_is_avoided() -> None:
     world.report(world.alive()[-1], TaskState.FAILED)
     world.wait(6)
     assert world.alive()[-1].node_id == "b"
+
+
+def test_a_service_that_cannot_be_understood_stops_no_other() -> None:
+    """Its tasks wait with the reason; the other service is deployed."""
+    world = World(node("a"))
+    world.serve(spec("bad", template={"placement": Placement(constraints=["nonsense"])}))
+    world.serve(
+        spec("worse", None, mode=ServiceMode(global_=Empty()), template={"placement": Placement(constraints=["?"])})
+    )
+    world.serve(spec(replicas=2))
+    assert placed(world) == {"a": 2}
+    assert world.alive("bad")[0].status.err == "constraint expected one operator from ==, !="

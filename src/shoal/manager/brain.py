@@ -8,7 +8,7 @@ and nodes to look at, and when to look at others.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -86,13 +86,10 @@ class Brain:
         for id in sorted(agenda.nodes):
             node = draft.get(Node, id)
             if node is not None:
-                enforce(draft, node)
+                _guarded(f"node {id}", enforce, draft, node)
         agenda.services |= draft.services_touched()
         for id in sorted(agenda.services - {""}):
-            try:
-                reconcile(draft, id)
-            except Exception:  # one service that cannot be understood must not stop the swarm
-                log.exception("service %s is left as it is until it changes", id)
+            _guarded(f"service {id}", reconcile, draft, id)
         if agenda.retry or draft.changes or books.loads.released or books.addresses.released or agenda.services:
             books.loads.released = books.addresses.released = False
             allocate_tasks(draft, agenda.services)
@@ -143,6 +140,14 @@ class Brain:
         agenda.nodes.add(node.id)
         agenda.services |= {task.service_id for task in view.tasks_of_node(node.id)}
         agenda.services |= {one.id for one in view.all(Service) if one.spec.mode.global_ is not None}
+
+
+def _guarded(subject: str, work: Callable[..., None], *arguments: object) -> None:
+    """One object that cannot be understood (another version wrote it, say) must not stop the swarm."""
+    try:
+        work(*arguments)
+    except Exception:
+        log.exception("%s is left as it is until it changes", subject)
 
 
 def _matters(old: Task | None, new: Task | None, view: View) -> bool:

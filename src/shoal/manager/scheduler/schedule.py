@@ -9,6 +9,7 @@ from shoal.manager.draft import Draft
 from shoal.manager.scheduler.filters import Filters, explain
 from shoal.manager.scheduler.load import Load
 from shoal.manager.scheduler.spread import spread
+from shoal.model.errors import ShoalError
 from shoal.model.objects import Network, Node, Task, requirements
 from shoal.model.states import TaskState
 from shoal.model.swarm_spec import GenericResource, Resources
@@ -31,7 +32,12 @@ def schedule(draft: Draft) -> None:
             else:
                 groups[task.service_id, task.spec_version].append(task)
     for key in sorted(groups):
-        _place(draft, sorted(groups[key], key=lambda task: (task.slot, task.id)), nodes)
+        group = sorted(groups[key], key=lambda task: (task.slot, task.id))
+        try:
+            _place(draft, group, nodes)
+        except ShoalError as fault:  # a constraint that cannot be read, say: its tasks wait, the others do not
+            for task in group:
+                _leave(draft, task, fault.message)
 
 
 def _confirm(draft: Draft, task: Task) -> None:
