@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from shoal.manager.control import Control
 
 PREDEFINED = ("bridge", "host", "none")
+GATEWAY = "docker_gwbridge"
+"""The bridge through which tasks on overlays reach the outside: nobody's to prune."""
 
 
 def swarm_networks(call: Call) -> list[Network]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec.structs import replace
 
-from shoal.api import present_container
+from shoal.api import announce, present_container
 from shoal.api.call import Call, answer, nothing
 from shoal.api.container_filters import ALLOWED, chosen
 from shoal.api.routing import Route
@@ -181,6 +181,7 @@ async def prune(call: Call) -> web.Response:
     """POST /containers/prune."""
     asked = call.filters(("until", "label", "label!"))
     deleted, reclaimed = await call.context.engine.containers.prune(asked)
+    announce.pruned(call, "container", reclaimed)
     return answer({"ContainersDeleted": deleted or None, "SpaceReclaimed": reclaimed})
 
 

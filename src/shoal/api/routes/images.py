@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from aiohttp import web
 
-from shoal.api import present_engine
+from shoal.api import announce, present_engine
 from shoal.api.call import Call, answer, nothing
 from shoal.api.image_filters import LIST_FILTERS, PRUNE_FILTERS, chosen, kept_by
 from shoal.api.routing import Route
@@ -55,6 +54,7 @@ async def _pull(call: Call) -> web.StreamResponse:
 
     async def work(progress: Progress) -> None:
         await call.context.engine.images.pull(name, auth, progress, platform=call.query("platform"))
+        announce.transferred(call, "pull", name)
 
     return await with_progress(call, work)
 
@@ -70,6 +70,7 @@ async def _import(call: Call) -> web.StreamResponse:
 
     async def work(progress: Progress) -> None:
         image = await call.context.engine.images.import_(_upload(call), name, changes, call.query("message"))
+        announce.image(call, "import", name or image.id, image)
         progress({"status": image.id})
 
     return await with_progress(call, work)
@@ -89,6 +90,7 @@ async def push(call: Call) -> web.StreamResponse:
 
     async def work(progress: Progress) -> None:
         await call.context.engine.images.push(name, auth, progress)
+        announce.transferred(call, "push", name)
 
     return await with_progress(call, work)
 
@@ -98,13 +100,19 @@ async def tag(call: Call) -> web.Response:
     repository, label = call.query("repo"), call.query("tag")
     if not repository:
         raise InvalidArgument("repository name is required")
-    await call.context.engine.images.tag(call.params["name"], f"{repository}:{label}" if label else repository)
+    name = f"{repository}:{label}" if label else repository
+    images = call.context.engine.images
+    await images.tag(call.params["name"], name)
+    announce.image(call, "tag", reference.familiar(reference.parse(name, default_tag=True)), images.find(name))
     return nothing(201)
 
 
 async def remove(call: Call) -> web.Response:
     """DELETE /images/{name}."""
-    report = await call.context.engine.images.remove(call.params["name"], force=call.flag("force"))
+    images = call.context.engine.images
+    id = images.find(call.params["name"]).id
+    report = await images.remove(call.params["name"], force=call.flag("force"))
+    announce.removed(call, report, id)
     return answer(report)
 
 
@@ -115,6 +123,8 @@ async def load(call: Call) -> web.StreamResponse:
         images = await call.context.engine.images.load(_upload(call), progress)
         if not images:
             raise InvalidArgument("the archive has no images")
+        for image in images:
+            announce.image(call, "load", image.id, image)
 
     return await with_progress(call, work)
 
@@ -153,8 +163,9 @@ async def prune(call: Call) -> web.Response:
     report, reclaimed = await call.context.engine.images.prune(
         dangling_only=dangling_only, keep=kept_by(asked, call.context.clock.now())
     )
-    deleted: list[dict[str, Any]] = list(report)
-    return answer({"ImagesDeleted": deleted or None, "SpaceReclaimed": reclaimed})
+    announce.removed(call, report)
+    announce.pruned(call, "image", reclaimed)
+    return answer({"ImagesDeleted": list(report) or None, "SpaceReclaimed": reclaimed})
 
 
 ROUTES = [

@@ -46,6 +46,11 @@ async def no_plugin(call: Call) -> web.Response:
     raise NotFound(f'plugin "{call.params["name"]}" not found')
 
 
+async def nothing_to_prune(call: Call) -> web.Response:
+    """POST /build/prune, which `docker system prune` sends too: there is no build cache."""
+    return answer({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+
 _SECRETS, _CONFIGS = not_offered("secrets", swarm=True), not_offered("configs", swarm=True)
 _BUILD = not_offered("image builds", "build elsewhere, then `docker load`, `docker import` or push to a registry")
 
@@ -61,7 +66,7 @@ ROUTES = [
     Route("DELETE", "/configs/{id}", unknown_in_swarm("config")),
     Route("POST", "/configs/{id}/update", unknown_in_swarm("config")),
     Route("POST", "/build", _BUILD),
-    Route("POST", "/build/prune", not_offered("image builds", "there is no build cache")),
+    Route("POST", "/build/prune", nothing_to_prune),
     Route("POST", "/session", _BUILD),
     Route("POST", "/grpc", _BUILD),
     Route("GET", "/plugins", none),

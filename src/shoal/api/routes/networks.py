@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from shoal.api import present_engine, swarm_networks
+from shoal.api import announce, present_engine, swarm_networks
 from shoal.api.call import Call, answer, nothing
 from shoal.api.routing import Route
 from shoal.api.times import parse_time
@@ -73,6 +73,7 @@ async def create(call: Call) -> web.Response:
     if any(row["Name"] == spec.name for row in swarm_networks.everything(call)):
         raise Conflict(f"network with name {spec.name} already exists")
     local = await call.context.networks.create(spec)
+    announce.network(call, "create", local)
     return answer({"Id": local.id, "Warning": ""}, 201)
 
 
@@ -84,7 +85,9 @@ async def remove(call: Call) -> web.Response:
     if row["Scope"] == "swarm":
         await call.context.control.remove_network(row["Id"])
     else:
+        local = call.context.networks.find(row["Id"])
         await call.context.networks.remove(row["Id"])
+        announce.network(call, "destroy", local)
     return nothing()
 
 
@@ -116,7 +119,7 @@ async def prune(call: Call) -> web.Response:
         spared = "label!" in asked and match_labels(asked, network.labels, "label!")
         if (
             network.scope != "local"
-            or network.name in swarm_networks.PREDEFINED
+            or network.name in (*swarm_networks.PREDEFINED, swarm_networks.GATEWAY)
             or network.id in used
             or network.name in names
             or spared
@@ -128,7 +131,9 @@ async def prune(call: Call) -> web.Response:
             await call.context.networks.remove(network.id)
         except ShoalError:
             continue  # taken into use in between
+        announce.network(call, "destroy", network)
         gone.append(network.name)
+    announce.pruned(call, "network", 0)
     return answer({"NetworksDeleted": gone or None})
 
 

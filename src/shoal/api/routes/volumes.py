@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from shoal.api import present_engine
+from shoal.api import announce, present_engine
 from shoal.api.call import Call, answer, nothing
 from shoal.api.routing import Route
 from shoal.model.base import Struct
@@ -55,9 +55,12 @@ async def create(call: Call) -> web.Response:
     asked = await call.body(VolumeRequest)
     if asked.cluster_volume_spec is not None:
         raise Unimplemented("cluster volumes are not supported")
+    known = {volume.name for volume in call.context.engine.volumes.list()}
     volume = call.context.engine.volumes.create(
         asked.name, driver=asked.driver, options=asked.driver_opts, labels=asked.labels
     )
+    if volume.name not in known:
+        announce.volume(call, "create", volume)
     return answer(present_engine.volume(volume), 201)
 
 
@@ -68,7 +71,11 @@ async def inspect(call: Call) -> web.Response:
 
 async def remove(call: Call) -> web.Response:
     """DELETE /volumes/{name}."""
-    await asyncio.to_thread(call.context.engine.volumes.remove, call.params["name"], force=call.flag("force"))
+    volumes, name = call.context.engine.volumes, call.params["name"]
+    gone = [volume for volume in volumes.list() if volume.name == name]
+    await asyncio.to_thread(volumes.remove, name, force=call.flag("force"))
+    for volume in gone:
+        announce.volume(call, "destroy", volume)
     return nothing()
 
 
@@ -82,6 +89,7 @@ async def prune(call: Call) -> web.Response:
         return spared or not match_labels(asked, volume.labels)
 
     deleted, reclaimed = await asyncio.to_thread(call.context.engine.volumes.prune, keep, anonymous_only=not everything)
+    announce.pruned(call, "volume", reclaimed)
     return answer({"VolumesDeleted": deleted or None, "SpaceReclaimed": reclaimed})
 
 
