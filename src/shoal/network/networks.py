@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Network
 from pathlib import Path
+from random import Random
 from types import TracebackType
 
 from shoal.kit.clock import Clock, SystemClock
 from shoal.kit.ids import Ids, RandomIds
+from shoal.kit.tasks import background
 from shoal.model.container import EndpointSettings
 from shoal.model.engine import LocalNetwork
-from shoal.model.errors import PermissionDenied
+from shoal.model.errors import NotFound, PermissionDenied
+from shoal.model.netstate import NetworkSnapshot, NetworkUpdate
+from shoal.model.objects import Network
 from shoal.model.swarm_spec import NetworkSpec
 from shoal.network.catalogue import Catalogue
 from shoal.network.fabric import Fabric
+from shoal.network.files import values
 from shoal.network.kernel import links, routes
 from shoal.network.kernel.namespaces import Namespace
 from shoal.network.kernel.netlink import Netlink
-from shoal.network.local import PREDEFINED, LocalNetworks
+from shoal.network.local import GATEWAY, PREDEFINED, LocalNetworks
+from shoal.network.overlays import Overlays
 from shoal.network.places import of_local
+from shoal.network.resolver import Resolver
 from shoal.network.sandbox import Sandbox, SandboxRequest
 from shoal.network.sandboxes import Sandboxes
+from shoal.network.services import Services, is_address
 from shoal.network.shelf import Shelf
+from shoal.network.swarm import Swarm
 from shoal.network.threads import Threads
 
 
@@ -30,7 +40,8 @@ class Networks:
     """Networks and sandboxes of one node. Use as `async with`; on entry everything is found again or put right.
 
     `state_dir` survives a reboot, `run_dir` need not. `netns` is the path of the node's namespace, the daemon's own by
-    default. On exit, what serves containers goes on serving; without any, nothing is left behind.
+    default; `etc` is where the host's resolv.conf and hosts are. On exit, what serves containers goes on serving;
+    without any, nothing is left behind.
     """
 
     def __init__(
@@ -41,12 +52,16 @@ class Networks:
         clock: Clock | None = None,
         ids: Ids | None = None,
         netns: str | Path | None = None,
+        etc: str | Path = "/etc",
+        rng: Random | None = None,
     ) -> None:
         self._state_dir = Path(state_dir)
         self._run_dir = Path(run_dir)
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
         self._netns = netns
+        self._etc = Path(etc)
+        self._rng = rng or Random()
         self._scope = AsyncExitStack()
 
     async def __aenter__(self) -> Networks:
@@ -62,8 +77,34 @@ class Networks:
             self._local.load(lambda: _is_free(namespace, "docker0"))
             self._fabric = Fabric(namespace, f"shoal_{self._local.find('bridge').id[:8]}", self._threads)
             scope.callback(self._fabric.close)
-            self._catalogue = Catalogue(self._local, self._fabric, self._threads)
+            group = await scope.enter_async_context(background())
+            resolver = Resolver(namespace, group, self._host_servers, self._rng)
+            scope.callback(resolver.close)
+            overlays = Overlays(self._fabric.node, self._run_dir / "netns" / "overlay")
+            scope.callback(overlays.close)
+            snapshots: dict[str, NetworkSnapshot] = {}
+            services = Services(resolver, self._threads, snapshots)
+            swarm_file = self._state_dir / "swarm.json"
+            self._swarm = Swarm(
+                swarm_file,
+                fabric=self._fabric,
+                overlays=overlays,
+                services=services,
+                threads=self._threads,
+                snapshots=snapshots,
+            )
+            self._catalogue = Catalogue(
+                self._local,
+                self._swarm,
+                fabric=self._fabric,
+                overlays=overlays,
+                services=services,
+                threads=self._threads,
+                etc=self._etc,
+            )
             self._sandboxes = Sandboxes(Shelf(self._run_dir), self._catalogue, self._threads, self._ids)
+            users = await self._sandboxes.load()
+            await self._swarm.restore(users)
             await self._sandboxes.restore()
             self._scope = scope.pop_all()
         return self
@@ -72,7 +113,7 @@ class Networks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         async with self._scope:
-            if not list(self._sandboxes.every()):
+            if not self._sandboxes.every() and not self._swarm.active:
                 await self._fabric.clear()
 
     def list(self) -> list[LocalNetwork]:
@@ -80,8 +121,11 @@ class Networks:
         return self._local.every()
 
     def find(self, wanted: str) -> LocalNetwork:
-        """A network by name, id or the beginning of an id. NotFound: `network x not found`."""
-        return self._local.find(wanted)
+        """A network by name, id or the beginning of an id, local or of the swarm. NotFound: `network x not found`."""
+        try:
+            return self._local.find(wanted)
+        except NotFound:
+            return _as_local(self._swarm.network(wanted))
 
     async def create(self, spec: NetworkSpec) -> LocalNetwork:
         """A bridge of the user's, at once. Refusals have docker's status and words."""
@@ -128,9 +172,45 @@ class Networks:
         """Take a running container off a network."""
         await self._sandboxes.disconnect(container_id, self._catalogue.find(network))
 
+    async def apply(self, update: NetworkUpdate, node_id: str) -> None:
+        """Bring the swarm's networks on this node to what a manager says: overlays, VIPs, mesh and names.
+
+        Kept on disk, and served from there while no manager is heard. Idempotent.
+        """
+        await self._swarm.apply(update, node_id)
+
+    async def leave_swarm(self) -> None:
+        """Remove everything that `apply` made, and docker_gwbridge when no container is on it. Idempotent."""
+        await self._swarm.leave()
+        for network in self._local.every():
+            if network.name == GATEWAY and not self.attached(network.id):
+                await self.remove(network.id)
+
     def attached(self, network_id: str) -> dict[str, EndpointSettings]:
         """Who is on a network here: container id -> its endpoint, for `network inspect`."""
         return self._sandboxes.attached(network_id)
+
+    def _host_servers(self) -> Sequence[str]:
+        servers = values(self._catalogue.host_file("resolv.conf"), "nameserver")
+        return [server for server in servers if is_address(server)]
+
+
+def _as_local(network: Network) -> LocalNetwork:
+    spec = network.spec
+    return LocalNetwork(
+        id=network.id,
+        name=spec.name,
+        created=network.created_at,
+        driver=network.driver or "overlay",
+        scope="swarm",
+        enable_ipv6=spec.enable_ipv6,
+        ipam=network.ipam,
+        internal=spec.internal,
+        attachable=spec.attachable,
+        ingress=spec.ingress,
+        options=spec.options,
+        labels=spec.labels,
+    )
 
 
 def _subnets_in_use(namespace: Namespace) -> list[IPv4Network]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -40,24 +39,32 @@ class Sandboxes:
         self._records: dict[str, SandboxRecord] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def every(self) -> Iterable[SandboxRecord]:
+    def every(self) -> list[SandboxRecord]:
         """The records of all sandboxes."""
-        return self._records.values()
+        return list(self._records.values())
 
-    async def restore(self) -> None:
-        """Take up the sandboxes that an earlier daemon left running."""
+    async def load(self) -> dict[str, set[str]]:
+        """Read what an earlier daemon left running; which containers are on which overlay."""
+        users: dict[str, set[str]] = {}
         for record in await self._threads.run(self._shelf.load):
             self._records[record.id] = record
             for item in record.attachments:
-                if item.kind != "overlay":
+                if item.kind == "overlay":
+                    users.setdefault(item.network_id, set()).add(record.id)
+                else:
                     self._leases.hold(item.network_id, item.settings.ip_address, record.id)
             for binding in record.bindings:
                 self._fabric.ports.take(binding.host, record.id, probe=False)
-        places = {item.network_id for record in self.every() for item in record.attachments if item.kind != "overlay"}
+        return users
+
+    async def restore(self) -> None:
+        """Serve them again."""
+        wanted = {item.network_id for record in self.every() for item in record.attachments if item.kind != "overlay"}
         published = {record.id: ports for record in self.every() if (ports := _published(record))}
-        await self._fabric.restore([self._catalogue.find(place) for place in places], published)
+        await self._fabric.restore(self._catalogue.local_places(wanted), published)
         for record in self.every():
-            await self._catalogue.joined(record)
+            if record.netns:
+                await self._catalogue.services.joined(record, anew=True)
 
     async def open(self, request: SandboxRequest) -> Sandbox:
         """The sandbox of a container: the one it has, else a new one."""
@@ -153,7 +160,7 @@ class Sandboxes:
             record = replace(record, bindings=bindings)
             await self._threads.run(_route, record)
             await self._fabric.publish(record.id, _published(record))
-        await self._catalogue.joined(record)
+        await self._catalogue.services.joined(record)
         return record
 
     async def _settle(self, record: SandboxRecord) -> None:
@@ -161,11 +168,11 @@ class Sandboxes:
         await self._threads.run(_route, record)
         await self._fabric.publish(record.id, _published(record))
         self._records[record.id] = record
-        await self._catalogue.joined(record)
+        await self._catalogue.services.joined(record)
         await self._threads.run(self._shelf.save, record)
 
     async def _unmake(self, record: SandboxRecord) -> None:
-        await self._catalogue.gone(record)
+        self._catalogue.services.gone(record.id)
         await self._fabric.publish(record.id, ())
         self._fabric.ports.release(record.id)
         for item in record.attachments:

@@ -154,6 +154,16 @@ class VirtualAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class IngressEnd:
+    """A sandbox on the ingress network: its interface there, that network's subnet, and the address from which the
+    container speaks to the outside (the one that its default route prefers)."""
+
+    interface: str
+    subnet: str
+    outward: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """An ingress node as a sandbox sees it: its MAC, the mark of connections that came through it, and its ports."""
 
@@ -169,13 +179,10 @@ SANDBOX_TABLE = "shoal"
 def sandbox_table(
     dns: tuple[int, int] | None,
     addresses: Iterable[VirtualAddress] = (),
-    ingress: str = "",
+    ingress: IngressEnd | None = None,
     gates: Iterable[Gate] = (),
 ) -> Table:
-    """What a container's namespace does: names (`dns`: the UDP and TCP port of our resolver), VIPs, the mesh's ends.
-
-    `ingress` is the interface on the ingress network, empty without one.
-    """
+    """What a container's namespace does: names (`dns`: the UDP and TCP port of our resolver), VIPs, the mesh's ends."""
     chains: dict[str, Chain] = {}
     sets: dict[str, Elements] = {}
     out: list[str] = []
@@ -208,23 +215,36 @@ def sandbox_table(
     return Table(SANDBOX_TABLE, chains, sets)
 
 
-def _add_ingress(chains: dict[str, Chain], sets: dict[str, Elements], ingress: str, gates: Iterable[Gate]) -> None:
-    """Answers leave through the node where the question came in; equal connections through two nodes stay apart."""
+def _add_ingress(chains: dict[str, Chain], sets: dict[str, Elements], end: IngressEnd, gates: Iterable[Gate]) -> None:
+    """Answers leave through the node where the question came in; equal connections through two nodes stay apart.
+
+    A datagram server that listens on every address answers from the address that its route to the client prefers. So
+    datagrams from outside are led to just that address, else their answers would belong to no known flow.
+    """
     marks: dict[str, str] = {}
     ports: dict[str, str] = {}
+    datagrams: dict[str, str] = {}
     for gate in gates:
         marks[gate.mac] = f"{gate.mark:#x}"
-        ports |= {f"{gate.mac} . {protocol} . {port}": str(target) for protocol, port, target in gate.ports}
+        for protocol, port, target in gate.ports:
+            ports[f"{gate.mac} . {protocol} . {port}"] = str(target)
+            if protocol == "udp" and end.outward:
+                datagrams[f"{gate.mac} . {port}"] = f"{end.outward} . {target}"
     sets["gates"] = Elements("ether_addr : mark", marks)
     sets["gate_ports"] = Elements("ether_addr . inet_proto . inet_service : inet_service", ports)
-    chains["mark"] = Chain(
-        (f'iifname "{ingress}" ct state new ct mark set ether saddr map @gates',),
+    sets["gate_datagrams"] = Elements("ether_addr . inet_service : ipv4_addr . inet_service", datagrams)
+    came = f'iifname "{end.interface}"'
+    chains["mark_gate"] = Chain(
+        (f"{came} ct state new ct mark set ether saddr map @gates",),
         "type filter hook prerouting priority -150; policy accept;",
     )
-    chains["back"] = Chain(
+    chains["back_through"] = Chain(
         ("ct mark != 0 meta mark set ct mark",), "type route hook output priority -150; policy accept;"
     )
-    chains["pre"] = Chain(
-        (f'iifname "{ingress}" {PORTS} redirect to :ether saddr . meta l4proto . th dport map @gate_ports',),
+    chains["arrive"] = Chain(
+        (
+            f"{came} ip saddr != {end.subnet} meta l4proto udp dnat ip to ether saddr . udp dport map @gate_datagrams",
+            f"{came} {PORTS} redirect to :ether saddr . meta l4proto . th dport map @gate_ports",
+        ),
         "type nat hook prerouting priority -100; policy accept;",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shoal.network.kernel.netlink import CREATE, EXCL, Message, Netlink, attribute, attributes, nest
@@ -122,10 +122,10 @@ def find(netlink: Netlink, name: str) -> Link | None:
     return _parse(payload) if payload else None
 
 
-def every(netlink: Netlink) -> Iterator[Link]:
-    """All interfaces of the namespace."""
-    for payload in netlink.dump(_GETLINK, _header()):
-        yield _parse(payload)
+def at(netlink: Netlink, index: int) -> Link | None:
+    """The interface with this index."""
+    payload = netlink.get(Message(_GETLINK, _header(index=index)))
+    return _parse(payload) if payload else None
 
 
 def _parse(payload: bytes) -> Link:

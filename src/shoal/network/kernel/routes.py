@@ -38,13 +38,12 @@ def no_address(index: int, interface: str) -> Message:
     return Message(_DELADDR, header + attribute(2, value.ip.packed), 0, frozenset({errno.EADDRNOTAVAIL}))
 
 
-def addresses(netlink: Netlink, index: int | None = None) -> Iterator[ipaddress.IPv4Interface]:
-    """The IPv4 addresses of one interface, or of all."""
+def addresses(netlink: Netlink) -> Iterator[tuple[int, ipaddress.IPv4Interface]]:
+    """The IPv4 addresses of the namespace, each with the index of its interface."""
     for payload in netlink.dump(_GETADDR, struct.pack("=BBBBi", socket.AF_INET, 0, 0, 0, 0)):
-        prefix, owner = payload[1], struct.unpack_from("=i", payload, 4)[0]
         found = attributes(payload[8:])
-        if index in (None, owner) and (packed := found.get(2) or found.get(1)):
-            yield ipaddress.IPv4Interface((packed, prefix))
+        if packed := found.get(2) or found.get(1):
+            yield struct.unpack_from("=i", payload, 4)[0], ipaddress.IPv4Interface((packed, payload[1]))
 
 
 def default_route(index: int, gateway: str, table: int = _MAIN_TABLE) -> Message:
