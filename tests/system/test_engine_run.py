@@ -120,7 +120,11 @@ async def test_start_again_keeps_the_files(engine: Engine) -> None:
 
 async def test_running_containers_are_removed_only_by_force(engine: Engine) -> None:
     """Removing a running container is a conflict in docker's words, unless forced."""
-    container = await run(engine, "sleep", "1000", )
+    container = await run(
+        engine,
+        "sleep",
+        "1000",
+    )
     text = f'cannot remove container "/{container.name}": container is running'
     with pytest.raises(Conflict, match=re.escape(text)):
         await engine.containers.remove(container.id)
@@ -164,7 +168,9 @@ async def test_seccomp_capabilities_and_masks_are_dockers(engine: Engine) -> Non
 
 async def test_devices_are_restricted(engine: Engine) -> None:
     """A container may make a device file but not use a disk through it, unless it was given the device."""
-    script = "mknod /d b 254 0 2>&1; head -c1 /d >/dev/null 2>&1 && echo read || echo refused; echo x >/dev/null && echo ok"
+    script = (
+        "mknod /d b 254 0 2>&1; head -c1 /d >/dev/null 2>&1 && echo read || echo refused; echo x >/dev/null && echo ok"
+    )
     code, text = await finished(engine, "/bin/busybox", "sh", "-c", f"busybox {script}".replace("busybox mknod", "/bin/busybox mknod"))  # fmt: skip
     assert code == 0
     assert text == "refused\nok\n"

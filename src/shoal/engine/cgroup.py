@@ -130,7 +130,9 @@ class Cgroups:
     def _allow_devices(self, path: str, host: HostConfig) -> None:
         if host.privileged:
             return
-        rules = [*DEVICE_RULES, *(rule for device in host.devices for rule in device_rules(device.path_on_host, device.cgroup_permissions))]  # fmt: skip
+        rules = list(DEVICE_RULES)
+        for device in host.devices:
+            rules += device_rules(device.path_on_host, device.cgroup_permissions)
         if self.version == 2:
             device_filter.attach(self._unified() / path, rules)
         elif folder := self.folder("devices", path):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, Protocol
 
 from shoal.engine.attach import Attachment
 from shoal.engine.cgroup import Cgroups
@@ -18,8 +18,10 @@ from shoal.engine.process import Workers
 from shoal.engine.records import Entry, Records
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
-from shoal.model.container import Container, EndpointSettings
+from shoal.model.container import EndpointSettings
 from shoal.network.sandbox import Sandbox, SandboxRequest
+
+P = ParamSpec("P")
 
 log = logging.getLogger("shoal.engine")
 
@@ -54,20 +56,18 @@ class Context:
         self.attachments: dict[str, list[Attachment]] = {}
         """Clients that wait for a container to start."""
 
-    def spawn(self, coroutine: Coroutine[Any, Any, object], what: str) -> asyncio.Task[None]:
-        """Run `coroutine` in the engine's group; its failure is logged and ends nothing else."""
-        return self._group.create_task(self._guard(coroutine, what))
+    def spawn(
+        self, what: str, function: Callable[P, Coroutine[Any, Any, object]], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Task[None]:
+        """Run `function` in the engine's group; its failure is logged (as that of `what`) and ends nothing else."""
 
-    async def _guard(self, coroutine: Coroutine[Any, Any, object], what: str) -> None:
-        try:
-            await coroutine
-        except Exception:
-            log.exception("%s failed", what)
+        async def guard() -> None:
+            try:
+                await function(*args, **kwargs)
+            except Exception:
+                log.exception("%s failed", what)
 
-    def tell(self, container: Container, action: str, **attributes: str) -> None:
-        """Publish an event about a container, with its labels, image and name, as docker does."""
-        facts = {**container.config.labels, "image": container.config.image, "name": container.name, **attributes}
-        self.events.tell("container", action, container.id, facts)
+        return self._group.create_task(guard())
 
     def settle(self, futures: list[asyncio.Future[tuple[int, str]]], result: tuple[int, str]) -> None:
         """Give `result` to everybody who waits."""

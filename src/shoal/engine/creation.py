@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from shoal.engine import defaults, health, limits, mounts, restart, seccomp, signals
+from shoal.engine import defaults, health, limits, log_rotation, mounts, restart, seccomp, signals
 from shoal.engine.context import Context
 from shoal.engine.merge import merge, words
 from shoal.engine.mounts import Planned
@@ -126,6 +126,7 @@ class Creator:
             )
         if host.log_config.type not in ("json-file", "local", "none"):
             raise InvalidArgument(f'logger: no log driver named "{host.log_config.type}" is registered')
+        log_rotation.limits(host.log_config)
         if host.runtime not in ("crun", "runc", "io.containerd.runc.v2"):
             raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime}")
         for target in host.tmpfs:

@@ -15,6 +15,7 @@ from shoal.engine.health import Checks
 from shoal.engine.image_store import User
 from shoal.engine.images import Images
 from shoal.engine.lifecycle import Lifecycle
+from shoal.engine.log_rotation import keep_rotating
 from shoal.engine.options import EngineOptions
 from shoal.engine.restore import restore
 from shoal.engine.system import System
@@ -48,6 +49,7 @@ class Engine:
         try:
             self._wire(group)
             await restore(self._context, self._lifecycle)
+            self._context.spawn("log rotation", keep_rotating, self._context)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -69,10 +71,8 @@ class Engine:
         creator = Creator(context, self.images, self.layers, self.volumes)
         self.containers = Containers(context, creator, self._lifecycle, self._execs)
         # compiled while nobody waits for it
-        context.spawn(
-            context.workers.run(seccomp.default_filter, frozenset(defaults.CAPABILITIES)),
-            "compiling the seccomp profile",
-        )
+        usual = frozenset(defaults.CAPABILITIES)
+        context.spawn("compiling the seccomp profile", context.workers.run, seccomp.default_filter, usual)
 
     def _image_users(self) -> list[User]:
         return [User(container_id=c.id, image_id=c.image_id, running=c.state.running) for c in self.containers.list()]

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -24,6 +26,10 @@ from shoal.engine.records import Entry
 from shoal.engine.streams import ProcessStreams
 from shoal.model.base import Struct
 from shoal.model.errors import Conflict, InvalidArgument, NotFound, ShoalError
+
+_LIKE_FAILURE = re.compile(
+    rb"^.{0,400}(not found|No such file|denied|not permitted|Invalid arg|format error|unavailable)[^\n]*\s*$"
+)
 
 
 class ExecConfig(Struct, frozen=True):
@@ -66,7 +72,7 @@ class ExecStream:
     async def _frames(self) -> AsyncIterator[tuple[int, bytes]]:
         told = False
         async for stream, data in self._streams:
-            if not told and self._session.complaint():
+            if not told and await self._session.refused(data):
                 continue  # crun's own words; they come below, in docker's form
             told = True
             yield stream, data
@@ -108,6 +114,22 @@ class _Session:
             return str(json.loads(lines[-1])["msg"]) if lines else ""
         except (OSError, ValueError, KeyError):
             return ""
+
+    async def refused(self, output: bytes) -> bool:
+        """Whether `output`, the first there is, is crun's, that could not start the process.
+
+        crun writes to the process's standard error first and to its log a moment later, so something that looks like
+        a failure is looked at again for a while.
+        """
+        if not _LIKE_FAILURE.search(output):
+            return False
+        for _ in range(50):
+            if self.complaint():
+                return True
+            if self.child is None or self.child.poll() is not None:
+                return bool(self.complaint())
+            await asyncio.sleep(0.002)
+        return False
 
     def launch(self, spec: dict[str, object]) -> None:
         """Start crun; with a terminal, wait until it has sent it. Blocking."""
@@ -219,9 +241,9 @@ class Execs:
             raise fault if isinstance(fault, ShoalError) else ShoalError(str(fault)) from fault
         assert session.streams is not None
         if not detach:
-            self._context.spawn(session.ended(), f"exec {id[:12]}")
+            self._context.spawn(f"exec {id[:12]}", session.ended)
             return ExecStream(session, session.streams)
-        self._context.spawn(self._drain(session), f"exec {id[:12]}")
+        self._context.spawn(f"exec {id[:12]}", self._drain, session)
         return None
 
     async def _drain(self, session: _Session) -> None:

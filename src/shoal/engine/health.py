@@ -99,7 +99,7 @@ class Checks:
         """The container runs: probe it from now on."""
         wanted = settings(entry.container.config)
         if wanted and entry.id not in self._loops:
-            self._loops[entry.id] = self._context.spawn(self._loop(entry, wanted), f"health of {entry.id[:12]}")
+            self._loops[entry.id] = self._context.spawn(f"health of {entry.id[:12]}", self._loop, entry, wanted)
 
     def end(self, entry: Entry) -> None:
         """The container ended."""

@@ -125,7 +125,7 @@ class Lifecycle:
         context.settle(entry.next_exit, (code, ""))
         context.settle(entry.not_running, (code, ""))
         if entry.container.host_config.auto_remove:
-            context.spawn(self.remove(entry, volumes=True), "auto-remove")
+            context.spawn("auto-remove", self.remove, entry, volumes=True)
 
     def _explained(self, entry: Entry, fault: BaseException) -> BaseException:
         if isinstance(fault, BaseExceptionGroup):
@@ -138,7 +138,7 @@ class Lifecycle:
 
     def watch(self, entry: Entry) -> None:
         """Wait for the end of a running container, and run its health checks meanwhile."""
-        self._watchers[entry.id] = self._context.spawn(self._watch(entry), f"watching container {entry.id[:12]}")
+        self._watchers[entry.id] = self._context.spawn(f"watching container {entry.id[:12]}", self._watch, entry)
         self._checks.begin(entry)
 
     async def _watch(self, entry: Entry) -> None:
@@ -169,18 +169,19 @@ class Lifecycle:
             previous_delay=entry.restart_delay,
             stopped=container.stopped_by_user,
         )
-        await self._close(entry)
+        # Saved before anything is cleared away: the exit code must survive a daemon that is killed right here.
         context.records.save(entry, replace(entry.record, pid=0, pid_started=0, conmon=0, conmon_started=0))
         context.records.update_state(
             entry, status="restarting" if decision.restart else "exited", running=decision.restart,
             restarting=decision.restart, paused=False, pid=0, exit_code=code, oom_killed=oom,
             finished_at=context.clock.now(),
         )  # fmt: skip
+        await self._close(entry)
         context.tell(entry.container, "die", exitCode=str(code), execDuration=str(int(ran)))
         context.settle(entry.next_exit, (code, ""))
         if decision.restart:
             entry.restart_delay = decision.delay
-            context.spawn(self._restart_later(entry, decision.delay), f"restarting container {entry.id[:12]}")
+            context.spawn(f"restarting container {entry.id[:12]}", self._restart_later, entry, decision.delay)
             return
         context.settle(entry.not_running, (code, ""))
         if container.host_config.auto_remove:

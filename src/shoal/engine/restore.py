@@ -52,15 +52,13 @@ async def _adopt(context: Context, lifecycle: Lifecycle, entry: Entry) -> None:
 
 async def _undo(context: Context, id: str, cgroup: str) -> None:
     """Clear away what a start that nobody was told of has left."""
-    for name in ("pid", "conmon.pid"):
-        try:
-            pid = int((context.conmon.bundle(id) / name).read_text())
-        except (OSError, ValueError):
-            continue
-        if _belongs(pid, id):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                await linux.ended(pid, linux.start_time(pid))
+    if context.conmon.bundle(id).exists():
+        while pids := await context.workers.run(_processes, id, os.fsencode(context.conmon.bundle(id))):
+            for pid in pids:  # again and again: one of them may just have made the next
+                started = linux.start_time(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    await linux.ended(pid, started)
     with suppress(Exception):
         await context.networks.close(id)
     entry = context.records.get(id)
@@ -71,11 +69,15 @@ async def _undo(context: Context, id: str, cgroup: str) -> None:
         await context.workers.run(context.cgroups.remove, cgroup)
 
 
-def _belongs(pid: int, id: str) -> bool:
-    """Whether `pid` is a process of container `id`, not one that got the same number later."""
+def _processes(id: str, bundle: bytes) -> list[int]:
+    """The processes of container `id`: in its cgroup, or with its bundle on their command line (conmon, crun)."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _belongs(int(name), id, bundle)]
+
+
+def _belongs(pid: int, id: str, bundle: bytes) -> bool:
     try:
         with open(f"/proc/{pid}/cgroup") as cgroups, open(f"/proc/{pid}/cmdline", "rb") as command:
-            return id in cgroups.read() or id.encode() in command.read()
+            return linux.start_time(pid) > 0 and (id in cgroups.read() or bundle in command.read())
     except OSError:
         return False
 
@@ -93,6 +95,6 @@ def _settle(context: Context, lifecycle: Lifecycle, entry: Entry) -> None:
         restarts=container.restart_count,
         stopped=container.stopped_by_user,
     ):
-        context.spawn(lifecycle.start(entry), f"starting container {entry.id[:12]}")
+        context.spawn(f"starting container {entry.id[:12]}", lifecycle.start, entry)
     elif container.host_config.auto_remove and ran:
-        context.spawn(lifecycle.remove(entry, volumes=True), f"removing container {entry.id[:12]}")
+        context.spawn(f"removing container {entry.id[:12]}", lifecycle.remove, entry, volumes=True)
