@@ -156,8 +156,18 @@ class Driver(Protocol):
         ...
 
 
+_registered: dict[str, type[Driver]] = {}
+
+
+def register(name: str, driver: type[Driver]) -> None:
+    """Make `driver` known in this process: for programs that bring their own."""
+    _registered[name] = driver
+
+
 def driver_class(name: str) -> type[Driver]:
     """The driver called `name`. Raises MachineError when there is none, or not for this operating system."""
+    if name in _registered:
+        return _registered[name]
     if name in _LINUX_ONLY and sys.platform != "linux":
         raise MachineError(f'Driver "{name}" not supported on this platform.')
     if name in BUILT_IN:
@@ -178,4 +188,4 @@ def built_in_drivers() -> list[type[Driver]]:
 
 def driver_names() -> list[str]:
     """All drivers that there are."""
-    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))})
+    return sorted({*BUILT_IN, *_registered, *(point.name for point in entry_points(group=ENTRY_POINTS))})
