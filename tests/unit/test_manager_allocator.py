@@ -70,6 +70,17 @@ def test_a_subnet_of_the_user_s_own_is_kept_and_never_given_to_another() -> None
     assert network(world, "webnet").ipam.config[0].subnet == "10.0.2.0/24"
 
 
+def test_a_network_with_an_ipv6_subnet_gets_an_ipv4_one_too() -> None:
+    """Tasks are reached over IPv4, so every overlay has such a subnet."""
+    ipam = IPAM(config=[IPAMConfig(subnet="fd00:1::/64")])
+    world = World(Network(id="six", spec=NetworkSpec(name="six", enable_ipv6=True, ipam=ipam)))
+    world.settle()
+    assert [(config.subnet, config.gateway) for config in network(world, "six").ipam.config] == [
+        ("10.0.1.0/24", "10.0.1.1"),
+        ("fd00:1::/64", "fd00:1::1"),
+    ]
+
+
 def test_a_service_has_an_address_on_each_network_and_its_tasks_too() -> None:
     """With a published port that is its network and the ingress; a number from 30000 on; the node takes part."""
     world = World(node("a"), WEBNET)

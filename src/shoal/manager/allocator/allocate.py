@@ -66,11 +66,11 @@ def allocated_network(draft: Draft, network: Network) -> Network | None:
     size = cluster.subnet_size if cluster else 24
     wanted = network.spec.ipam or IPAM()
     configs = [config for config in wanted.config if config.subnet]
-    if not configs:
+    if not any(ipaddress.ip_network(config.subnet, strict=False).version == 4 for config in configs):
         subnet = free_subnet(pools, size, draft.books.addresses.subnets())
         if subnet is None:
             return None
-        configs = [IPAMConfig(subnet=str(subnet))]
+        configs = [IPAMConfig(subnet=str(subnet)), *configs]
     vxlan_id = network.vxlan_id or draft.books.addresses.free_vxlan_id()
     if vxlan_id is None:
         return None

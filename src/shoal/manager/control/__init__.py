@@ -26,7 +26,7 @@ class Control:
 
     def __init__(self, store: Store, clock: Clock, ids: Ids, new_token: NewToken = fresh_token) -> None:
         self._store = store
-        self.services = Services(store, clock, ids)
+        self.services = Services(store, ids)
         self.nodes = Nodes(store, clock)
         self.networks = Networks(store, ids)
         self.clusters = Clusters(store, new_token)

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from msgspec.structs import replace
 
 from shoal.agent.templates import expanded, facts_of
-from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
 from shoal.manager.allocator.allocate import ingress_of, networks_of, wants_ingress
 from shoal.manager.allocator.ports import in_use
@@ -27,8 +26,8 @@ from shoal.store.view import View
 class Services:
     """Services of the swarm, as users see and change them."""
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
-        self._store, self._clock, self._ids = store, clock, ids
+    def __init__(self, store: Store, ids: Ids) -> None:
+        self._store, self._ids = store, ids
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -117,9 +116,7 @@ class Services:
             if service.previous_spec is None:
                 raise FailedPrecondition(f"service {service.id} does not have a previous spec")
             _check_ports(self._store.view, service.id, service.previous_spec.endpoint_spec)
-            status = UpdateStatus(
-                state="rollback_started", started_at=self._clock.now(), message="manually requested rollback"
-            )
+            status = UpdateStatus(state="rollback_started", message="manually requested rollback")
             swapped = replace(
                 service,
                 spec=service.previous_spec,

@@ -66,6 +66,11 @@ def update(draft: Draft, service: Service, slots: Slots) -> None:
         service = replace(service, update_status=status)
         draft.do(Update(thing=service, because=f"{len(todo)} of its slots are out of date"))
         active = True
+    elif active and status.started_at is None:
+        # A rollback by hand. When it began must be said by the clock that dates its tasks: the leader's.
+        status = replace(status, started_at=draft.now)
+        service = replace(service, update_status=status)
+        draft.do(Update(thing=service, because=status.message))
     _Step(draft, service, slots, todo, active).go()
 
 
