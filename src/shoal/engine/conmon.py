@@ -10,8 +10,8 @@ import errno
 import os
 import select
 import shlex
+import subprocess
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from shoal.engine import linux
@@ -79,7 +79,6 @@ class Conmon:
         """Create the container in its bundle; its process waits for `release`. Raises RuntimeFailure."""
         bundle = self.bundle(id)
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        sync = 3
         args = [
             self._options.conmon, "--api-version", "1", "-c", id, "-u", id, "-n", id, "-r", str(self.runtime),
             "--runtime-arg", cgroup, "-b", str(bundle), "-p", str(bundle / "pid"), "-P", str(bundle / "conmon.pid"),
@@ -89,12 +88,10 @@ class Conmon:
         args += ["-i"] if stdin else []
         args += ["--leave-stdin-open"] if keep_stdin else []
         try:
-            environment = {**ENVIRONMENT, "_OCI_SYNCPIPE": str(sync)}
             try:
-                child = os.posix_spawn(args[0], args, environment, file_actions=_only(writer, sync), setsid=True)
+                self._spawn(args, bundle, writer)
             finally:
                 os.close(writer)
-            os.waitpid(child, 0)
             answer = _read_answer(reader)
         finally:
             os.close(reader)
@@ -105,6 +102,13 @@ class Conmon:
             pid=answer.data, pid_started=linux.start_time(answer.data), conmon=conmon,
             conmon_started=linux.start_time(conmon),
         )  # fmt: skip
+
+    def _spawn(self, args: list[str], bundle: Path, sync: int) -> None:
+        """Start conmon, which leaves for the background at once. It drops a file `oom` where it runs: in the bundle."""
+        null = subprocess.DEVNULL
+        environment = {**ENVIRONMENT, "_OCI_SYNCPIPE": str(sync)}
+        subprocess.run(args, env=environment, pass_fds=(sync,), cwd=bundle, start_new_session=True, check=False,
+                       stdin=null, stdout=null, stderr=null)  # fmt: skip
 
     def release(self, id: str) -> bool:
         """Let a created container's process go on; False when it does not wait (any more).
@@ -162,16 +166,6 @@ class Conmon:
         """The ids of all containers that have a bundle."""
         folder = self._options.exec_root / "c"
         return [entry.name for entry in os.scandir(folder)] if folder.exists() else []
-
-
-def _only(writer: int, sync: int) -> Sequence[tuple[int, ...]]:
-    """File actions: standard streams from /dev/null, `writer` as descriptor `sync`, nothing else inherited."""
-    return [
-        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),  # type: ignore[list-item]
-        (os.POSIX_SPAWN_DUP2, 0, 1),
-        (os.POSIX_SPAWN_DUP2, 0, 2),
-        (os.POSIX_SPAWN_DUP2, writer, sync),
-    ]
 
 
 def _read_answer(reader: int) -> _Answer:

@@ -18,7 +18,7 @@ from shoal.engine.process import Workers
 from shoal.engine.records import Entry, Records
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
-from shoal.model.container import EndpointSettings
+from shoal.model.container import Container, EndpointSettings
 from shoal.network.sandbox import Sandbox, SandboxRequest
 
 P = ParamSpec("P")
@@ -68,6 +68,11 @@ class Context:
                 log.exception("%s failed", what)
 
         return self._group.create_task(guard())
+
+    def tell(self, container: Container, action: str, **attributes: str) -> None:
+        """Publish an event about a container, with its labels, image and name, as docker does."""
+        facts = {**container.config.labels, "image": container.config.image, "name": container.name, **attributes}
+        self.events.tell("container", action, container.id, facts)
 
     def settle(self, futures: list[asyncio.Future[tuple[int, str]]], result: tuple[int, str]) -> None:
         """Give `result` to everybody who waits."""
