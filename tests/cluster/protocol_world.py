@@ -7,7 +7,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -195,13 +195,16 @@ class World:
         files.save(KeyPair(pem, key))
         return files
 
-    async def manager(self, *, lead: bool = True) -> Manager:
-        """One more manager on a free port."""
+    async def manager(
+        self, *, lead: bool = True, host: str = "127.0.0.1", where: AbstractContextManager[None] | None = None
+    ) -> Manager:
+        """One more manager on a free port; its socket is made in the scope `where`."""
         node_id = self.ids.object_id()
         address = ""
         protocol = NodeProtocol(self.store, self.clock, self.ids, random.Random(1), own=lambda: (node_id, address))
         context = server_context(self.certificates(node_id, "manager"))
-        host, port = await protocol.start("127.0.0.1", 0, context)
+        with where or nullcontext():
+            host, port = await protocol.start(host, 0, context)
         address = f"{host}:{port}"
         self.stack.push_async_callback(protocol.close)
         status = ManagerStatus(leader=lead, reachability="reachable", addr=address)
