@@ -124,10 +124,10 @@ class _Session:
         if not _LIKE_FAILURE.search(output):
             return False
         for _ in range(50):
-            if self.complaint():
+            if self.failure or self.complaint():
                 return True
-            if self.child is None or self.child.poll() is not None:
-                return bool(self.complaint())
+            if self.info.exit_code is not None:
+                return False
             await asyncio.sleep(0.002)
         return False
 
