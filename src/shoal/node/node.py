@@ -15,16 +15,18 @@ from msgspec.structs import replace
 
 from shoal.agent.networks import LocalNetworks
 from shoal.agent.remotes import Remote
+from shoal.ca.root import tls_info
 from shoal.ca.tokens import parse_token
 from shoal.engine.engine import Engine
 from shoal.kit.backoff import backoff
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
-from shoal.kit.tasks import background
+from shoal.kit.tasks import background, pass_on_cancellation
 from shoal.manager.control import Control
 from shoal.model import errors
 from shoal.model.errors import InvalidArgument, ShoalError, Unavailable
 from shoal.model.objects import Node as NodeObject
+from shoal.model.objects import TLSInfo
 from shoal.model.service_logs import LogRequest, LogSelector, ServiceLogLine
 from shoal.network.networks import Networks
 from shoal.node import departure, logs
@@ -220,16 +222,21 @@ class Node:
     def _executor(self, local: Local) -> Any:
         if self._options.executor is not None:
             return self._options.executor()
-        from shoal.agent.containers import ContainerExecutor
+        from shoal.agent.containers import EngineExecutor
 
         assert self._engine is not None
-        return ContainerExecutor(self._engine, self._networks, local.node_id)
+
+        def trust() -> TLSInfo:
+            return tls_info(local.state.certificates.load_root() or b"")
+
+        return EngineExecutor(self._engine, self._networks.find, tls=trust)
 
     async def _live(self, life: Life) -> None:
         for wait in backoff(0.1, 30.0):
             try:
                 await life.run()
             except (Exception, BaseExceptionGroup):
+                pass_on_cancellation()
                 logger.exception("the swarm part of this daemon failed and is started again")
             await asyncio.sleep(wait)
 
