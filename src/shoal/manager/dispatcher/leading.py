@@ -56,6 +56,7 @@ class Leading:
         self._batcher = Batcher(store, fence)
         self._deadlines = Deadlines()
         self._registrations = Registrations()
+        self._nodes = len(store.view.all(Node))
         self._expiry = Bell()
         self._orphans = Bell()
 
@@ -88,7 +89,7 @@ class Leading:
 
     def beat(self, session: Session) -> float:
         """A sign of life; returns the seconds until the next one is expected."""
-        period = jittered(heartbeat_period(self.store.view.cluster, len(self.store.view.all(Node))), self._rng)
+        period = jittered(heartbeat_period(self.store.view.cluster, self._nodes), self._rng)
         self._expect(session.node_id, period * GRACE)
         return period
 
@@ -121,7 +122,7 @@ class Leading:
 
     def _take_over(self) -> None:
         """Nobody knows yet which nodes are there: all that were are `unknown`, and have twice the usual time."""
-        grace = heartbeat_period(self.store.view.cluster, len(self.store.view.all(Node))) * GRACE_UNKNOWN
+        grace = heartbeat_period(self.store.view.cluster, self._nodes) * GRACE_UNKNOWN
         for node in self.store.view.all(Node):
             if node.status.state != "down":
                 self._batcher.submit(Node, node.id, self._unknown_unless_here)
@@ -157,6 +158,7 @@ class Leading:
 
     def _node_changed(self, change: Changed) -> None:
         node_id = change.thing.id
+        self._nodes += (change.old is None) - (change.new is None)
         self._orphans.ring()
         if change.new is None:
             self._deadlines.drop(node_id)
