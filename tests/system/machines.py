@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from shoal.machine.local.boot import group_name
+from shoal.machine.local.process import identify
 
 SHOAL = Path(sys.executable).with_name("shoal")
 
@@ -72,8 +77,6 @@ class Shop:
 
     def process(self, name: str) -> int:
         """The machine's pid 1, by its number on the host."""
-        import json
-
         return int(json.loads((self.store / "machines" / name / "local/run.json").read_bytes())["pid"])
 
     def traces(self) -> list[str]:
@@ -85,19 +88,18 @@ class Shop:
             found += [str(path) for path in groups.glob(pattern) if self._group(path.name)]
         found += [line for line in _output("ip", "-br", "-4", "address") if f" {self.prefix}.1/" in line]
         for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._group(cgroup := (process / "cgroup").read_text()) or self._ours(_command(process)):
-                    found.append(f"{process}: {cgroup} {_command(process)}")
-            except OSError:
-                continue
+            if identify(int(process.name)) is None:
+                continue  # ended, and only not yet reaped by this computer's init
+            with suppress(OSError):
+                cgroup, command = (process / "cgroup").read_text(), _command(process)
+                if self._group(cgroup) or self._ours(command):
+                    found.append(f"{process}: {cgroup} {command}")
         return found
 
     def _ours(self, text: str) -> bool:
         return str(self.store) in text or f"/{self.prefix}.0-24" in text
 
     def _group(self, text: str) -> bool:
-        from shoal.machine.local.boot import group_name
-
         return any(group_name(self.store / "machines" / name) in text for name in ("m1", "m2", "m3"))
 
 

@@ -16,7 +16,7 @@ from shoal.cli.machine_command import double_dashed
 from shoal.machine import ssh
 from shoal.machine.driver import SshEndpoint, driver_class
 from shoal.machine.errors import MachineError
-from shoal.machine.local.cgroups import Hierarchy, hierarchies
+from shoal.machine.local.cgroups import Hierarchy, hierarchies, visible
 from shoal.machine.local.subnet import check_address, choose_address, parse_subnet
 from shoal.machine.provision import engine_arguments, engine_environment, ensure_identities, preparation
 from shoal.machine.record import AuthOptions, EngineOptions, HostOptions, Record
@@ -74,9 +74,11 @@ def test_hierarchies_of_each_kind_of_host() -> None:
         Hierarchy(Path("/sys/fs/cgroup/cpu,cpuacct"), "cpu,cpuacct"),
         Hierarchy(Path("/sys/fs/cgroup/systemd"), "none,name=systemd"),
     ]
-    assert hierarchies(old) == hierarchies(unified + old) == expected
+    assert hierarchies(old) == visible(hierarchies(unified + old)) == expected
+    assert hierarchies(unified + old) == [*expected, Hierarchy(Path("/sys/fs/cgroup/unified"), "")]
     alone = hierarchies("1 0 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n1 0 0:2 / / rw - ext4 /dev/vda rw\n")
     assert alone == [Hierarchy(Path("/sys/fs/cgroup"), "")]
+    assert visible(alone) == alone
     assert alone[0].unified
 
 

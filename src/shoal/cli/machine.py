@@ -60,17 +60,20 @@ def main(arguments: list[str], program: str) -> int:
     try:
         code = _main(arguments, program)
         sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except HelpShown:
         return 0
     except MachineError as fault:
         return _complain(str(fault), fault.exit_status)
+    except OSError as fault:
+        where = f"{fault.filename}: " if fault.filename else ""
+        return _complain(f"{where}{fault.strerror or fault}", 1)
     except UsageFault as fault:
         return _complain(f"{fault}\n\nSee '{fault.command} --help'.", 2)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     return code
 
 
@@ -92,7 +95,10 @@ def _main(arguments: list[str], program: str) -> int:
     if words[0] not in COMMANDS:
         raise MachineError(f"{program}: '{words[0]}' is not a {program} command. See '{program} --help'.")
     certificates = {key: given.text(name) for key, name in _CERTIFICATES.items() if given.text(name)}
-    session = Session(program, words[0], given.text("storage-path"), certificates, debug=given.flag("debug"))
+    if given.flag("debug") or os.environ.get("MACHINE_DEBUG", "").lower() in ("1", "t", "true"):
+        # Where a failure came from, before the sentence that says what it was.
+        os.environ["MACHINE_DEBUG"] = "1"
+    session = Session(program, words[0], given.text("storage-path"), certificates)
     module = import_module(f"shoal.cli.machine_{COMMANDS[words[0]][0]}")
     code: int = module.RUN[words[0]](session, words[1:])
     return code
@@ -116,5 +122,9 @@ def _help(program: str, flags: list[Flag]) -> str:
 
 def _complain(text: str, code: int) -> int:
     sys.stdout.flush()
+    if os.environ.get("MACHINE_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exc()
     sys.stderr.write(text + "\n")
     return code

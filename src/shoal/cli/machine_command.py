@@ -35,10 +35,9 @@ class Session:
     """One command line: the program's name as typed, the command, the store, and where progress goes."""
 
     def __init__(
-        self, program: str, command: str, storage: str = "", certificates: dict[str, str] | None = None, *,
-        debug: bool = False,
-    ) -> None:  # fmt: skip
-        self.program, self.command, self.debug = program, command, debug
+        self, program: str, command: str, storage: str = "", certificates: dict[str, str] | None = None
+    ) -> None:
+        self.program, self.command = program, command
         self.store = Store.default(os.environ, storage)
         self.certificates = {
             key: given

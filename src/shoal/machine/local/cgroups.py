@@ -28,10 +28,7 @@ class Hierarchy(NamedTuple):
 
 
 def hierarchies(mountinfo: str) -> list[Hierarchy]:
-    """The hierarchies in the text of a mountinfo: those of version 1, or, where there are none, that of version 2.
-
-    On a hybrid host the machine lives in version 1 only: crun refuses to see both.
-    """
+    """The hierarchies in the text of a mountinfo: first those of version 1, then that of version 2."""
     old: dict[str, Hierarchy] = {}
     new: list[Hierarchy] = []
     for line in mountinfo.splitlines():
@@ -44,7 +41,12 @@ def hierarchies(mountinfo: str) -> list[Hierarchy]:
             wanted = [o for o in options.split(",") if o in _V1_CONTROLLERS or o.startswith("name=")]
             chosen = ",".join(["none", *wanted] if all(o.startswith("name=") for o in wanted) else wanted)
             old.setdefault(chosen, Hierarchy(point, chosen))
-    return list(old.values()) or new[:1]
+    return [*old.values(), *new[:1]]
+
+
+def visible(mounted: list[Hierarchy]) -> list[Hierarchy]:
+    """Those that a machine sees: on a hybrid host only version 1, since crun refuses to see both."""
+    return [hierarchy for hierarchy in mounted if not hierarchy.unified] or mounted
 
 
 def current_hierarchies() -> list[Hierarchy]:
@@ -55,17 +57,18 @@ def current_hierarchies() -> list[Hierarchy]:
 def create(name: str) -> list[Path]:
     """Make the cgroups of machine `name` (an own one in every hierarchy) and return their directories."""
     made = []
-    for hierarchy in current_hierarchies():
+    mounted = current_hierarchies()
+    for hierarchy in mounted:
         parent, own = hierarchy.mount_point / PARENT, hierarchy.mount_point / PARENT / name
         for directory, above in ((parent, hierarchy.mount_point), (own, parent)):
+            if mounted == [hierarchy] and hierarchy.unified:
+                enable_controllers(above)
             _make(directory, above, hierarchy)
         made.append(own)
     return made
 
 
 def _make(directory: Path, above: Path, hierarchy: Hierarchy) -> None:
-    if hierarchy.unified:
-        enable_controllers(above)
     directory.mkdir(exist_ok=True)
     if "cpuset" in hierarchy.options.split(","):
         for knob in ("cpuset.cpus", "cpuset.mems"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,7 +173,7 @@ class LocalDriver:
         spec = {
             "group": boot.group_name(self.context.directory), "hostname": self.context.name,
             "disk": str(self._layout.disk), "layers": disk.layers(self._layout), "binds": self._binds(),
-            "hierarchies": [(h.mount_point.name, h.options) for h in cgroups.current_hierarchies()],
+            "hierarchies": [(h.mount_point.name, h.options) for h in cgroups.visible(cgroups.current_hierarchies())],
             "first_boot": first is not None, "hidden": disk.HIDDEN, "stop_timeout": boot.STOP_TIMEOUT,
             "files": [
                 *(first or []),
@@ -249,4 +248,4 @@ def _on_overlay(path: Path) -> bool:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if line.split(" ")[2] == wanted and line.partition(" - ")[2].startswith("overlay "):
             return True
-    return stat.S_ISDIR(path.stat().st_mode) is False
+    return False

@@ -169,7 +169,8 @@ class Subnet:
         """Take the machine's port away, if it is there."""
         if self._netns.exists():
             command = ["nsenter", f"--net={self._netns}", "ip", "link", "delete", self.port(address)]
-            subprocess.run(command, capture_output=True, check=False)
+            with suppress(MachineError):
+                _run(command)
 
     @staticmethod
     def port(address: str) -> str:
@@ -183,7 +184,8 @@ class Subnet:
         return os.path.ismount(self._netns) and Path(f"/sys/class/net/{self.link}").exists()
 
     def _tear_down(self, *, keep_members: bool = False) -> None:
-        subprocess.run(["ip", "link", "delete", self.link], capture_output=True, check=False)
+        with suppress(MachineError):
+            _run(["ip", "link", "delete", self.link])
         while os.path.ismount(self._netns):
             _run(["umount", str(self._netns)])
         with suppress(FileNotFoundError):
@@ -211,7 +213,9 @@ def _batch(command: list[str], lines: str) -> None:
 
 
 def _run(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    # A user's PATH may lack the directories where Debian puts ip.
+    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=environment)
     if result.returncode:
         raise MachineError(f"{' '.join(command)}: {result.stderr.strip() or f'exit status {result.returncode}'}")
     return result
