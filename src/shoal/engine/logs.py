@@ -7,6 +7,7 @@ another line of the same stream (the CRI log format). `<log>.1`, `<log>.2`, ... 
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -59,8 +60,10 @@ class Assembler:
         text = fields[3] if fields[2] == b"F" else fields[3].removesuffix(b"\n")
         started = self._parts.pop(stream, None)
         if started is None:
-            stamp, moment = _moment(fields[0].decode())
-            started = LogLine(stream, moment, b"", stamp)
+            when = _moment(fields[0].decode(errors="replace"))
+            if when is None:
+                return None
+            started = LogLine(stream, when[1], b"", when[0])
         whole = started._replace(data=started.data + text)
         if fields[2] == b"F" or len(whole.data) >= LONGEST:
             return whole
@@ -74,12 +77,19 @@ class Assembler:
         return left
 
 
-def _moment(text: str) -> tuple[str, datetime]:
-    """conmon's time in docker's form (nine decimals, Z), and as a datetime."""
-    head, _, tail = text.partition(".")
-    digits = tail[:9].ljust(9, "0")
-    zone = tail[9:] or "Z"
-    moment = datetime.fromisoformat(f"{head}.{digits[:6]}{'+00:00' if zone == 'Z' else zone}").astimezone(UTC)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+
+
+def _moment(text: str) -> tuple[str, datetime] | None:
+    """conmon's time in docker's form (nine decimals, Z), and as a datetime; None when it is no time."""
+    match = _TIME.fullmatch(text)
+    if not match:
+        return None
+    digits = (match[2] or "").ljust(9, "0")
+    try:
+        moment = datetime.fromisoformat(f"{match[1]}.{digits[:6]}{match[3]}").astimezone(UTC)
+    except ValueError:
+        return None
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{digits}Z", moment
 
 

@@ -1,0 +1,208 @@
+"""Restart policies, health checks, logs, paths and events: the engine's rules that need no machine."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.engine import health, restart, rootfs
+from shoal.engine.events import Events
+from shoal.engine.log_rotation import limits
+from shoal.engine.logs import LONGEST, Assembler, LogOptions, LogReader
+from shoal.kit.clock import SystemClock
+from shoal.model.container import (
+    ContainerConfig,
+    ContainerRestartPolicy,
+    Health,
+    HealthResult,
+    LogConfig,
+)
+from shoal.model.engine import Actor, Event
+from shoal.model.errors import InvalidArgument
+from shoal.model.swarm_spec import HealthConfig
+
+S = 10**9
+
+
+def policy(name: str, count: int = 0) -> ContainerRestartPolicy:
+    return ContainerRestartPolicy(name=name, maximum_retry_count=count)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "again"),
+    [
+        ("no", 1, False),
+        ("", 1, False),
+        ("always", 0, True),
+        ("unless-stopped", 0, True),
+        ("on-failure", 0, False),
+        ("on-failure", 1, True),
+    ],
+)
+def test_restart_after_exit(name: str, code: int, again: bool) -> None:
+    """Each policy restarts for its own exit codes, and none after a user's stop."""
+    assert restart.after_exit(policy(name), code, restarts=0).restart is again
+    assert not restart.after_exit(policy(name), code, restarts=0, stopped=True).restart
+
+
+def test_restart_delay_doubles_to_a_minute_and_begins_anew() -> None:
+    """100 ms, 200 ms, ... one minute at most; back to 100 ms after ten seconds of running."""
+    delays, delay = [], 0.0
+    for _ in range(12):
+        delay = restart.after_exit(policy("always"), 0, restarts=0, previous_delay=delay).delay
+        delays.append(delay)
+    assert delays[:4] == pytest.approx([0.1, 0.2, 0.4, 0.8])
+    assert delays[-1] == 60.0
+    assert restart.after_exit(policy("always"), 0, restarts=0, ran=10, previous_delay=60).delay == 0.1
+
+
+def test_restart_counts_and_daemon_start() -> None:
+    """on-failure ends at its maximum; after a daemon's restart only `always` ignores a user's stop."""
+    assert not restart.after_exit(policy("on-failure", 3), 1, restarts=3).restart
+    start = {"ran_before": True, "exit_code": 0, "restarts": 0, "stopped": True}
+    assert restart.at_daemon_start(policy("always"), **start)  # type: ignore[arg-type]
+    assert not restart.at_daemon_start(policy("unless-stopped"), **start)  # type: ignore[arg-type]
+    assert restart.at_daemon_start(policy("unless-stopped"), **{**start, "stopped": False})  # type: ignore[arg-type]
+    assert not restart.at_daemon_start(policy("always"), **{**start, "ran_before": False})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "count", "auto"), [("odd", 0, False), ("always", 2, False), ("on-failure", -1, False), ("always", 0, True)])  # fmt: skip
+def test_bad_policies(name: str, count: int, auto: bool) -> None:
+    """What is no policy, or clashes with auto-remove, is refused."""
+    with pytest.raises(InvalidArgument):
+        restart.check(policy(name, count), auto)
+
+
+def probe(code: int) -> HealthResult:
+    return HealthResult(exit_code=code)
+
+
+def test_health_needs_consecutive_failures() -> None:
+    """healthy at the first success, unhealthy after `retries` failures in a row, healthy again at one success."""
+    state = Health(status="starting")
+    seen = []
+    for code in (1, 0, 1, 1, 0, 1, 1, 1, 1, 0):
+        state = health.judge(state, probe(code), 3, in_start_period=False)
+        seen.append((state.status, state.failing_streak))
+    assert seen == [
+        ("starting", 1), ("healthy", 0), ("healthy", 1), ("healthy", 2), ("healthy", 0), ("healthy", 1), ("healthy", 2),
+        ("unhealthy", 3), ("unhealthy", 4), ("healthy", 0),
+    ]  # fmt: skip
+    assert len(state.log) == 5
+
+
+def test_failures_in_the_start_period_do_not_count() -> None:
+    """In the start period a failing container stays `starting`; once healthy, its failures count even there."""
+    state = Health(status="starting")
+    for _ in range(10):
+        state = health.judge(state, probe(1), 1, in_start_period=True)
+    assert (state.status, state.failing_streak) == ("starting", 0)
+    state = health.judge(state, probe(0), 1, in_start_period=True)
+    assert health.judge(state, probe(1), 1, in_start_period=True).status == "unhealthy"
+
+
+def test_health_settings() -> None:
+    """Docker's defaults; CMD-SHELL runs in the image's shell; NONE and nothing mean no check."""
+    plain = health.settings(ContainerConfig(healthcheck=HealthConfig(test=["CMD-SHELL", "x y"])))
+    assert plain == health.Settings(["/bin/sh", "-c", "x y"], 30, 30, 3, 0, 5)
+    own = ContainerConfig(shell=["/bin/ash", "-c"], healthcheck=HealthConfig(test=["CMD-SHELL", "x"], interval=2 * S))
+    settings = health.settings(own)
+    assert settings is not None
+    assert (settings.command, settings.interval) == (["/bin/ash", "-c", "x"], 2)
+    assert health.settings(ContainerConfig(healthcheck=HealthConfig(test=["NONE"]))) is None
+    assert health.settings(ContainerConfig()) is None
+    with pytest.raises(InvalidArgument):
+        health.validate(HealthConfig(test=["CMD", "x"], interval=5))
+    early = health.Settings(["x"], 30, 30, 3, 60, 5)
+    assert health.next_wait(Health(status="starting"), early, 10) == 5
+    assert health.next_wait(Health(status="healthy"), early, 10) == 30
+
+
+def entry(stream: str, kind: str, text: str, second: int = 0) -> bytes:
+    return f"2026-01-01T00:00:{second:02}.123456789+00:00 {stream} {kind} {text}\n".encode()
+
+
+def test_parts_are_joined_per_stream() -> None:
+    """Parts of two streams that come mixed become one line each, with the time of the first part."""
+    assembler = Assembler()
+    feed = [entry("stdout", "P", "ab"), entry("stderr", "P", "xy", 1), entry("stdout", "F", "c", 2)]
+    lines = [line for raw in feed if (line := assembler.feed(raw))]
+    assert [(line.stream, line.data, line.stamp) for line in lines] == [(1, b"abc\n", "2026-01-01T00:00:00.123456789Z")]
+    assert [(line.stream, line.data) for line in assembler.rest()] == [(2, b"xy")]
+
+
+def test_nonsense_is_skipped() -> None:
+    """A damaged line of a log file is left out, the others are read."""
+    assembler = Assembler()
+    assert assembler.feed(b"what\n") is None
+    assert assembler.feed(b"\n") is None
+    line = assembler.feed(entry("stdout", "F", ""))
+    assert line is not None and line.data == b"\n"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=60).filter(lambda b: b"\n" not in b)), max_size=30)
+)
+def test_whatever_was_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, wanted: list[tuple[int, bytes]]
+) -> None:
+    """Any bytes but newlines, carriage returns included, come out of the log as they went in, one frame per line."""
+    path = tmp_path_factory.mktemp("log") / "log"
+    streams = {1: b"stdout", 2: b"stderr"}
+    path.write_bytes(b"".join(b"2026-01-01T00:00:00.0+00:00 %s F %s\n" % (streams[n], text) for n, text in wanted))
+    reader = LogReader(path, LogOptions())
+    assert [(line.stream, line.data) for line in reader.history(final=True)] == [(n, t + b"\n") for n, t in wanted]
+    reader.close()
+
+
+def test_tail_spans_rotated_files(tmp_path: Path) -> None:
+    """`tail` counts lines over rotated files, oldest first; a very long line is passed on in pieces."""
+    log = tmp_path / "log"
+    Path(f"{log}.2").write_bytes(entry("stdout", "F", "1"))
+    Path(f"{log}.1").write_bytes(entry("stdout", "F", "2"))
+    log.write_bytes(entry("stdout", "F", "3") + entry("stdout", "P", "x" * LONGEST) + entry("stdout", "F", "rest"))
+    reader = LogReader(log, LogOptions(tail=4))
+    assert [line.data[:4] for line in reader.history(final=True)] == [b"2\n", b"3\n", b"xxxx", b"rest"]
+    reader.close()
+
+
+def test_rotation_options() -> None:
+    """max-size and max-file as docker reads them."""
+    assert limits(LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"})) == (10 << 20, 3)
+    assert limits(LogConfig(type="json-file")) == (0, 1)
+    for bad in ({"max-size": "x"}, {"max-file": "0"}, {"what": "1"}):
+        with pytest.raises(InvalidArgument):
+            limits(LogConfig(type="json-file", config=bad))
+
+
+def test_paths_stay_inside_the_root(tmp_path: Path) -> None:
+    """Links and dots are followed as the container would: they never lead to the host's files."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("inside")
+    (tmp_path / "up").symlink_to("../../../../etc")
+    (tmp_path / "absolute").symlink_to("/etc/passwd")
+    (tmp_path / "loop").symlink_to("loop")
+    assert rootfs.read(tmp_path, "/up/passwd") == "inside"
+    assert rootfs.read(tmp_path, "absolute") == "inside"
+    assert rootfs.resolve(tmp_path, "/../../new/file") == str(tmp_path / "new/file")
+    assert rootfs.read(tmp_path, "/missing") == ""
+    with pytest.raises(InvalidArgument):
+        rootfs.resolve(tmp_path, "/loop")
+
+
+async def test_events_are_told_again_and_live() -> None:
+    """A listener with `since` gets the past and then the present; `until` in the past ends it."""
+    events = Events(SystemClock())
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    events.publish(Event(type="container", action="old", actor=Actor(id="1"), moment=before))
+    live = events.subscribe(since=before)
+    events.tell("container", "new", "2", {"name": "x"})
+    async with asyncio.timeout(5):
+        assert [(await anext(live)).action, (await anext(live)).action] == ["old", "new"]
+        past = events.subscribe(since=before, until=before + timedelta(seconds=1))
+        assert [event.action async for event in past] == ["old"]
