@@ -137,6 +137,7 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
     """Run a daemon until SIGTERM, SIGINT, or `stop`."""
     from shoal.api import server
     from shoal.api.context import Context
+    from shoal.api.listen import listening
     from shoal.engine.engine import Engine
     from shoal.engine.options import EngineOptions
     from shoal.kit.clock import SystemClock
@@ -154,8 +155,13 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         labels=settings.labels,
         log_driver=settings.log_driver,
         log_options=settings.log_options,
+        cgroup_parent=settings.cgroup_parent,
     )
+    tls = _tls(settings)
+    if tls is not None:
+        tls.context()  # a certificate that cannot be used is better told before anything was started
     async with AsyncExitStack() as parts:
+        sockets = parts.enter_context(listening(settings.hosts, tls=tls is not None))
         networks = await parts.enter_async_context(
             Networks(settings.data_root / "network", settings.exec_root, clock=clock, ids=ids)
         )
@@ -163,7 +169,8 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         node = await parts.enter_async_context(Node(settings.data_root / "swarm", engine, networks, clock, ids))
         context = Context(engine, networks, node, clock, ids, SystemRandom(), engine_id(settings.data_root))
         api = await parts.enter_async_context(server.serve(context))
-        await server.listen_all(api, settings.hosts, _tls(settings))
+        for listener in sockets:
+            await api.listen(listener, tls)
         _log.info("Shoal %s is ready (process %d, data in %s)", __version__, os.getpid(), settings.data_root)
         notify("READY=1")
         await stop.wait()

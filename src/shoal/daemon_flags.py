@@ -31,10 +31,9 @@ class Settings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_registries: list[str] = field(default_factory=list)
-    registry_mirrors: list[str] = field(default_factory=list)
-    address_pools: list[tuple[str, int]] = field(default_factory=list)
-    """For local networks: (base, size)."""
     labels: list[str] = field(default_factory=list)
+    cgroup_parent: str = "shoal"
+    """The directory in every control group hierarchy below which containers get theirs."""
     log_driver: str = "json-file"
     log_options: dict[str, str] = field(default_factory=dict)
     log_level: str = "info"
@@ -52,7 +51,6 @@ class Settings:
 _LISTS = {
     "hosts": "hosts",
     "insecure_registries": "insecure-registries",
-    "registry_mirrors": "registry-mirrors",
     "labels": "labels",
 }
 _PATHS = {
@@ -60,9 +58,9 @@ _PATHS = {
     "tls_ca": "tlscacert", "tls_cert": "tlscert", "tls_key": "tlskey",
 }  # fmt: skip
 _SWITCHES = {"tls": "tls", "tls_verify": "tlsverify", "debug": "debug"}
-_WORDS = {"log_level": "log-level", "log_driver": "log-driver"}
+_WORDS = {"log_level": "log-level", "log_driver": "log-driver", "cgroup_parent": "cgroup-parent"}
 _KEYS = {
-    **_LISTS, **_PATHS, **_SWITCHES, **_WORDS, "address_pools": "default-address-pools", "log_options": "log-opts",
+    **_LISTS, **_PATHS, **_SWITCHES, **_WORDS, "log_options": "log-opts",
 }  # fmt: skip
 
 
@@ -95,16 +93,15 @@ def parser() -> argparse.ArgumentParser:
     images = top.add_argument_group("registries")
     images.add_argument("--insecure-registry", dest="insecure_registries", action="append", metavar="HOST|CIDR",
         help="a registry with plain HTTP or an unknown certificate; loopback always is")  # fmt: skip
-    images.add_argument("--registry-mirror", dest="registry_mirrors", action="append", metavar="URL",
-        help="ask this mirror of Docker Hub first")  # fmt: skip
     more = top.add_argument_group("the rest")
     more.add_argument("--label", dest="labels", action="append", metavar="KEY=VALUE",
         help="a label of this engine, for placement constraints (engine.labels.KEY)")  # fmt: skip
-    more.add_argument("--default-address-pool", dest="address_pools", action="append", metavar="base=CIDR,size=N",
-        help="where local networks get their addresses")  # fmt: skip
     more.add_argument("--log-driver", choices=("json-file", "local", "none"), metavar="NAME",
         help="of containers that do not say: json-file, local or none (default json-file)")  # fmt: skip
     more.add_argument("--log-opt", dest="log_options", action="append", metavar="KEY=VALUE", help="its options")
+    more.add_argument(
+        "--cgroup-parent", metavar="NAME", help="parent of all containers' control groups (default shoal)"
+    )
     more.add_argument("-D", "--debug", action="store_true", help="log everything that is decided")
     more.add_argument("-l", "--log-level", choices=LEVELS, metavar="LEVEL", help=f"{', '.join(LEVELS)} (default info)")
     more.add_argument("-v", "--version", action="version", version=f"Shoal version {__version__}")
@@ -118,8 +115,6 @@ def parse(arguments: Sequence[str]) -> Settings:
     flag.
     """
     flags = vars(parser().parse_args(arguments))
-    if "address_pools" in flags:
-        flags["address_pools"] = [_pool(dict(_pairs(text.split(",")))) for text in flags["address_pools"]]
     if "log_options" in flags:
         flags["log_options"] = dict(_pairs(flags["log_options"]))
     explicit = "config_file" in flags
@@ -183,8 +178,6 @@ def _known(path: Path, raw: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _checked(path: Path, key: str, value: Any) -> Any:
-    if key == "default-address-pools":
-        return [_pool(entry) for entry in _typed(path, key, value, list)]
     if key == "log-opts":
         return {name: str(item) for name, item in _typed(path, key, value, dict).items()}
     if key in _LISTS.values():
@@ -211,15 +204,3 @@ def _pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
             raise InvalidArgument(f"invalid option {text!r}: must be KEY=VALUE")
         pairs.append((key, value))
     return pairs
-
-
-def _pool(entry: Any) -> tuple[str, int]:
-    import ipaddress
-
-    try:
-        base, size = str(ipaddress.ip_network(entry["base"])), int(entry["size"])
-        if not ipaddress.ip_network(base).prefixlen <= size <= 32:
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise InvalidArgument(f"invalid default address pool {entry!r}: must be base=CIDR,size=PREFIX") from None
-    return base, size

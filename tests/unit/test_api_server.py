@@ -24,9 +24,9 @@ from cryptography.x509.oid import NameOID
 from shoal.api.call import Call, answer
 from shoal.api.context import Context
 from shoal.api.hijack import hijack
-from shoal.api.listen import TlsOptions, open_socket
+from shoal.api.listen import TlsOptions, listening, open_socket
 from shoal.api.routing import Route
-from shoal.api.server import listen_all, serve
+from shoal.api.server import serve
 from shoal.api.stream import Progress, begin, with_progress
 from shoal.kit.clock import SystemClock
 from shoal.kit.ids import RandomIds
@@ -51,10 +51,10 @@ def context() -> Context:
 
 @asynccontextmanager
 async def served(path: Path, *routes: Route) -> AsyncIterator[str]:
-    host = f"unix://{path}/api.sock"
-    async with serve(context(), [routes]) as server:
-        await listen_all(server, [host], None)
-        yield f"{path}/api.sock"
+    with listening([f"unix://{path}/api.sock"], tls=False) as sockets:
+        async with serve(context(), [routes]) as server:
+            await server.listen(sockets[0])
+            yield f"{path}/api.sock"
 
 
 async def ask(

@@ -6,6 +6,8 @@ import grp
 import os
 import socket
 import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,33 @@ class TlsOptions:
                 raise InvalidArgument(f"could not read CA certificate {self.ca}: {fault}") from None
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+@contextmanager
+def listening(hosts: Iterable[str], *, tls: bool) -> Iterator[list[socket.socket]]:
+    """A scope in which there is a listening socket for each of `hosts`; clients queue there until they are answered.
+
+    Raises what `open_socket` raises; then none stays open. Unix sockets are removed at the end.
+    """
+    with ExitStack() as undo:
+        opened = []
+        for host in hosts:
+            listener = open_socket(host, tls=tls)
+            undo.callback(_shut, listener)
+            opened.append(listener)
+        yield opened
+
+
+def _shut(listener: socket.socket) -> None:
+    if listener.family == socket.AF_UNIX:
+        Path(listener.getsockname()).unlink(missing_ok=True)
+    listener.close()
+
+
+def address(listener: socket.socket) -> str:
+    """Where `listener` listens, as `-H` has it."""
+    name = listener.getsockname()
+    return f"unix://{name}" if listener.family == socket.AF_UNIX else f"tcp://{name[0]}:{name[1]}"
 
 
 def open_socket(host: str, *, tls: bool) -> socket.socket:

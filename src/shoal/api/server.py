@@ -7,7 +7,7 @@ import functools
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -17,7 +17,7 @@ from aiohttp.streams import StreamReader
 from shoal.api.context import Context
 from shoal.api.dispatch import HEADERS, Dispatcher
 from shoal.api.hijack import HijackableHandler
-from shoal.api.listen import TlsOptions, open_socket
+from shoal.api.listen import TlsOptions, address
 from shoal.api.routes import ROUTES
 from shoal.api.routing import Route, Router
 from shoal.api.tls import TlsProtocol
@@ -67,14 +67,18 @@ class ApiServer:
         self._listeners: list[asyncio.AbstractServer] = []
 
     async def listen(self, listener: socket.socket, tls: TlsOptions | None = None) -> None:
-        """Answer on `listener` too, a listening socket that now belongs to the server."""
+        """Answer on `listener` too, a listening socket. TLS is for TCP only."""
         loop = asyncio.get_running_loop()
-        factory = functools.partial(TlsProtocol, tls.context(), self._connections) if tls else self._connections
         if listener.family == socket.AF_UNIX:
-            server = await loop.create_unix_server(factory, sock=listener)
+            server = await loop.create_unix_server(self._connections, sock=listener.dup())
+        elif tls is not None:
+            factory = functools.partial(TlsProtocol, tls.context(), self._connections)
+            server = await loop.create_server(factory, sock=listener.dup())
         else:
-            server = await loop.create_server(factory, sock=listener)
+            server = await loop.create_server(self._connections, sock=listener.dup())
+            _log.warning("the API on %s is open to everybody who reaches it: use --tlsverify", address(listener))
         self._listeners.append(server)
+        _log.info("the API listens on %s", address(listener))
 
     async def close(self) -> None:
         """Accept nothing more, and end what is open."""
@@ -92,22 +96,3 @@ async def serve(context: Context, routes: Iterable[Iterable[Route]] = ROUTES) ->
             yield server
         finally:
             await server.close()
-
-
-async def listen_all(server: ApiServer, hosts: Iterable[str], tls: TlsOptions | None) -> None:
-    """Listen on every one of `hosts`; TLS is for TCP only. Nothing is left open when one of them fails."""
-    async with AsyncExitStack() as undo:
-        sockets = []
-        for host in hosts:
-            listener = open_socket(host, tls=tls is not None)
-            undo.callback(listener.close)
-            sockets.append(listener)
-        for listener in sockets:
-            secure = tls if listener.family != socket.AF_UNIX else None
-            if listener.family != socket.AF_UNIX and secure is None:
-                _log.warning(
-                    "the API on %s is open to everybody who reaches it: use --tlsverify", listener.getsockname()
-                )
-            await server.listen(listener, secure)
-            _log.info("API listens on %s%s", listener.getsockname(), " (tls)" if secure else "")
-        undo.pop_all()

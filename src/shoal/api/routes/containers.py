@@ -54,19 +54,21 @@ def image_shown(call: Call, container: Container) -> str:
 async def create(call: Call) -> web.Response:
     """POST /containers/create."""
     asked = await call.body(CreateContainer)
-    host, networking = _on_bridge(asked.host_config, asked.networking_config)
+    host, networking = _resolved(call, asked.host_config, asked.networking_config)
     name = call.query("name").removeprefix("/")
     containers = call.context.engine.containers
     container = await containers.create(name, _plain_config(asked), host, networking)
     return answer({"Id": container.id, "Warnings": _warnings(host)}, 201)
 
 
-def _on_bridge(host: HostConfig, networking: NetworkingConfig) -> tuple[HostConfig, NetworkingConfig]:
-    """The network that clients call `default`, or do not name, is the bridge."""
+def _resolved(call: Call, host: HostConfig, networking: NetworkingConfig) -> tuple[HostConfig, NetworkingConfig]:
+    """The network that clients call `default`, or do not name, is the bridge; `container:name` becomes its id."""
     endpoints = {("bridge" if name == "default" else name): e for name, e in networking.endpoints_config.items()}
     mode = host.network_mode
     if mode in ("", "default"):
         mode = next(iter(endpoints), "bridge")
+    elif mode.startswith("container:"):
+        mode = f"container:{call.context.engine.containers.find(mode.removeprefix('container:')).id}"
     return replace(host, network_mode=mode), replace(networking, endpoints_config=endpoints)
 
 
