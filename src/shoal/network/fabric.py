@@ -7,18 +7,25 @@ is no way to forget a rule.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
+from shoal.model.errors import ShoalError
 from shoal.network import ruleset, wiring
 from shoal.network.firewall import admit, expel
 from shoal.network.kernel import links
 from shoal.network.kernel.namespaces import Namespace
 from shoal.network.places import Place
-from shoal.network.ports import HostPorts
+from shoal.network.ports import HostPort, HostPorts
 from shoal.network.ruleset import Table
 from shoal.network.tables import BridgeRules, MeshRules, PublishedPort, node_table
 from shoal.network.threads import Threads
 from shoal.network.wiring import Home
+
+log = logging.getLogger(__name__)
+
+_MESH = "routing mesh"
+"""Who holds the mesh's ports."""
 
 
 class Fabric:
@@ -34,6 +41,7 @@ class Fabric:
         self._bridges: dict[str, BridgeRules] = {}
         self._published: dict[str, tuple[PublishedPort, ...]] = {}
         self._mesh: MeshRules | None = None
+        self._begun = False
 
     async def bridge(self, place: Place) -> None:
         """Make sure that a local bridge and its rules exist."""
@@ -69,18 +77,34 @@ class Fabric:
         """From now on the routing mesh is this."""
         async with self._lock:
             if rules != self._mesh:
+                self._hold_mesh_ports(rules)
                 self._mesh = rules
                 await self._refresh()
 
+    def _hold_mesh_ports(self, rules: MeshRules | None) -> None:
+        """Nobody else on this node may have the mesh's ports; who has one already keeps it."""
+        old, new = _mesh_ports(self._mesh), _mesh_ports(rules)
+        for port in old - new:
+            self.ports.release_port(port, _MESH)
+        for port in new - old:
+            try:
+                self.ports.take(port, _MESH)
+            except ShoalError as fault:
+                log.warning("the routing mesh shares a port of this node: %s", fault)
+
     async def restore(self, bridges: Iterable[Place], published: dict[str, tuple[PublishedPort, ...]]) -> None:
-        """After a start: put bridges right and write the table anew, in one transaction."""
+        """After a start: put bridges right. The table follows with `begin`, when the mesh is known too."""
         async with self._lock:
             for place in bridges:
                 await self._threads.run(wiring.make_bridge, self.node, place)
                 await self._threads.run(admit, self.node.namespace, place.device)
                 self._bridges[place.device] = place.rules()
             self._published = dict(published)
-            self._applied = None
+
+    async def begin(self) -> None:
+        """Write the table anew, in one transaction, and keep it up to date from now on."""
+        async with self._lock:
+            self._begun = True
             await self._refresh()
 
     async def clear(self) -> None:
@@ -101,6 +125,8 @@ class Fabric:
 
     async def _refresh(self) -> None:
         """Bring the table up to date; there is none while there is nothing to say."""
+        if not self._begun:
+            return
         published = [port for ports in self._published.values() for port in ports]
         if self._bridges or self._mesh:
             new = node_table(self._name, list(self._bridges.values()), published, self._mesh)
@@ -115,3 +141,7 @@ class Fabric:
                 self._applied = None  # unknown now: the next refresh writes all of it
                 raise
         self._applied = new
+
+
+def _mesh_ports(rules: MeshRules | None) -> set[HostPort]:
+    return {HostPort(port.protocol, "", port.published) for port in rules.ports} if rules else set()

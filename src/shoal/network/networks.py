@@ -104,8 +104,10 @@ class Networks:
             )
             self._sandboxes = Sandboxes(Shelf(self._run_dir), self._catalogue, self._threads, self._ids)
             users = await self._sandboxes.load()
+            await self._sandboxes.restore_bridges()
             await self._swarm.restore(users)
-            await self._sandboxes.restore()
+            await self._fabric.begin()
+            await self._sandboxes.restore_services()
             self._scope = scope.pop_all()
         return self
 

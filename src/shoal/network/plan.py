@@ -17,12 +17,14 @@ from shoal.network.sandbox import Attachment, PublishedBinding, SandboxRequest
 
 
 def wanted(request: SandboxRequest) -> dict[str, EndpointSettings]:
-    """The networks (name or id) that a container asks for, in order: `endpoints`, else the network mode alone."""
+    """The networks (name or id) that a container asks for, in order: `endpoints`, and that of the network mode.
+
+    A mode of `bridge` or `default` counts only where nothing else is asked for.
+    """
     mode = request.network_mode
-    mode = "bridge" if mode in ("", "default") else mode
-    if request.endpoints:
-        return dict(request.endpoints)
-    return {mode: EndpointSettings()}
+    if mode in ("", "default", "bridge"):
+        return dict(request.endpoints) or {"bridge": EndpointSettings()}
+    return request.endpoints if mode in request.endpoints else {mode: EndpointSettings(), **request.endpoints}
 
 
 def attach(

@@ -86,10 +86,10 @@ class HostPorts:
             if not holders:
                 del self._taken[key]
 
-    def release_port(self, port: HostPort) -> None:
-        """Give back one port. Idempotent."""
+    def release_port(self, port: HostPort, owner: str) -> None:
+        """Give back one port of `owner`. Idempotent."""
         holders = self._taken.get((port.protocol, port.number), {})
-        if port in holders:
+        if holders.get(port) == owner:
             self._drop(holders, port)
 
     def close(self) -> None:

@@ -43,7 +43,12 @@ class Table:
 
 def replace(table: Table) -> str:
     """Commands that make `table` exactly so, whatever was there before."""
-    return remove(table.name) + f"add table ip {table.name}\n" + "".join(_changes(Table(table.name), table))
+    return remove(table.name) + create(table)
+
+
+def create(table: Table) -> str:
+    """Commands that make `table` where there is none; cheaper than `replace`."""
+    return f"add table ip {table.name}\n" + "".join(_changes(Table(table.name), table))
 
 
 def change(old: Table, new: Table) -> str:

@@ -57,11 +57,14 @@ class Sandboxes:
                 self._fabric.ports.take(binding.host, record.id, probe=False)
         return users
 
-    async def restore(self) -> None:
-        """Serve them again."""
+    async def restore_bridges(self) -> None:
+        """What the node has in its own namespace for them."""
         wanted = {item.network_id for record in self.every() for item in record.attachments if item.kind != "overlay"}
         published = {record.id: ports for record in self.every() if (ports := _published(record))}
         await self._fabric.restore(self._catalogue.local_places(wanted), published)
+
+    async def restore_services(self) -> None:
+        """What they have inside."""
         for record in self.every():
             if record.netns:
                 await self._catalogue.services.joined(record, anew=True)

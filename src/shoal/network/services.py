@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from shoal.model.errors import ShoalError
 from shoal.model.netstate import NetworkSnapshot
 from shoal.network import mesh, names, ruleset
-from shoal.network.kernel import conntrack, links, nft, routes
+from shoal.network.kernel import links, nft, routes
 from shoal.network.kernel.namespaces import Namespace
 from shoal.network.kernel.netlink import Message, Netlink
 from shoal.network.names import Names
@@ -38,6 +38,7 @@ class Services:
         self._records: dict[str, SandboxRecord] = {}
         self._tables: dict[str, Table] = {}
         self._gates: dict[str, dict[str, Gate]] = {}
+        self._unknown: set[str] = set()
         self._names: dict[str, Names] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -48,7 +49,7 @@ class Services:
         for item in (*record.attachments, *(before.attachments if before else ())):
             self._names.pop(item.network_id, None)
         if anew:
-            self._tables.pop(record.id, None)
+            self._unknown.add(record.id)
         await self._refresh(record.id)
 
     def gone(self, container_id: str) -> None:
@@ -61,16 +62,14 @@ class Services:
         self._gates.pop(container_id, None)
         self._locks.pop(container_id, None)
 
-    async def follow(self, changed: Set[str], withdrawn: Set[str]) -> None:
-        """The networks `changed` have new snapshots, in which the addresses `withdrawn` are no longer active."""
+    async def follow(self, changed: Set[str]) -> None:
+        """The networks `changed` have new snapshots."""
         for network_id in changed:
             self._names.pop(network_id, None)
         for container_id, record in list(self._records.items()):
             if any(item.network_id in changed for item in record.attachments):
                 try:
                     await self._refresh(container_id)
-                    if withdrawn:
-                        await self._threads.run(_forget, record.netns, withdrawn)
                 except (OSError, ShoalError):
                     log.exception("cannot bring the network of container %s up to date", container_id[:12])
 
@@ -105,12 +104,19 @@ class Services:
             if before is not None and before.chains:
                 commands = ruleset.change(before, table)
             else:
-                commands = ruleset.replace(table) if table.chains else ""
+                commands = self._first(container_id, table)
             old_gates = self._gates.get(container_id, {})
             if commands or gates != old_gates:
-                await self._threads.run(_apply, record.netns, commands, ingress, old_gates, gates)
+                await self._threads.run(self._apply, record.netns, commands, ingress, old_gates, gates)
             self._tables[container_id] = table
             self._gates[container_id] = gates
+
+    def _first(self, container_id: str, table: Table) -> str:
+        """The commands for a sandbox that has no table yet, or an earlier daemon's."""
+        if container_id in self._unknown:
+            self._unknown.discard(container_id)
+            return ruleset.replace(table)
+        return ruleset.create(table) if table.chains else ""
 
     def _wanted(self, record: SandboxRecord, ports: tuple[int, int] | None) -> tuple[Table, dict[str, Gate], str]:
         """A sandbox's table, its ingress nodes, and its interface on the ingress network."""
@@ -126,6 +132,21 @@ class Services:
             elif snapshot:
                 addresses += mesh.virtual_addresses(snapshot, record.id)
         return sandbox_table(ports, addresses, end, gates.values()), gates, end.interface if end else ""
+
+    def _apply(self, netns: str, commands: str, ingress: str, old: Mapping[str, Gate], new: Mapping[str, Gate]) -> None:
+        """Bring a sandbox's table and its ways back to the ingress nodes up to date."""
+        with Namespace.at(netns).held() as namespace:
+            ways_old = {(address, gate.mark) for address, gate in old.items()}
+            ways_new = {(address, gate.mark) for address, gate in new.items()}
+            if ways_old != ways_new:
+                with namespace.entered():
+                    netlink = Netlink()
+                try:
+                    netlink.run(_ways(netlink, ingress, ways_old, ways_new))
+                finally:
+                    netlink.close()
+            if commands:
+                nft.run_once(namespace, commands, self._threads.reaper)
 
 
 def _has_names(item: Attachment) -> bool:
@@ -145,22 +166,6 @@ def is_address(text: str) -> bool:
     return True
 
 
-def _apply(netns: str, commands: str, ingress: str, old: Mapping[str, Gate], new: Mapping[str, Gate]) -> None:
-    """Bring a sandbox's table and its ways back to the ingress nodes up to date."""
-    with Namespace.at(netns).held() as namespace:
-        ways_old = {(address, gate.mark) for address, gate in old.items()}
-        ways_new = {(address, gate.mark) for address, gate in new.items()}
-        if ways_old != ways_new:
-            with namespace.entered():
-                netlink = Netlink()
-            try:
-                netlink.run(_ways(netlink, ingress, ways_old, ways_new))
-            finally:
-                netlink.close()
-        if commands:
-            nft.run_once(namespace, commands)
-
-
 def _ways(netlink: Netlink, ingress: str, old: Set[tuple[str, int]], new: Set[tuple[str, int]]) -> list[Message]:
     messages: list[Message] = []
     for _, mark in old - new:
@@ -169,8 +174,3 @@ def _ways(netlink: Netlink, ingress: str, old: Set[tuple[str, int]], new: Set[tu
         for address, mark in new - old:
             messages += [routes.default_route(interface.index, address, mark), routes.mark_rule(mark, mark)]
     return messages
-
-
-def _forget(netns: str, addresses: Set[str]) -> None:
-    with Namespace.at(netns).held() as namespace:
-        conntrack.forget_datagrams(namespace, addresses)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from shoal.network.kernel.nft import Reaper
+
 T = TypeVar("T")
 
 
@@ -15,6 +17,7 @@ class Threads:
 
     def __init__(self, count: int = 4) -> None:
         self._pool = ThreadPoolExecutor(count, "shoal-network")
+        self.reaper = Reaper()
 
     async def run(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Call `function` in a thread. Cancelled, it still waits for the end: half a change helps nobody."""
@@ -29,3 +32,4 @@ class Threads:
     def close(self) -> None:
         """End the threads once they are idle."""
         self._pool.shutdown()
+        self.reaper.close()

@@ -9,6 +9,7 @@ from collections.abc import Set
 
 from shoal.network.kernel.namespaces import Namespace
 from shoal.network.kernel.netlink import NESTED, NETFILTER, Message, Netlink, attribute, attributes
+from shoal.network.kernel.nft import Reaper
 
 _GET, _DELETE = 0x101, 0x102
 _ORIGINAL, _REPLY = 1, 2
@@ -16,7 +17,7 @@ _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _HEADER = struct.pack("=BBH", socket.AF_INET, 0, 0)
 
 
-def forget_datagrams(namespace: Namespace, addresses: Set[str]) -> int:
+def forget_datagrams(namespace: Namespace, addresses: Set[str], reaper: Reaper) -> int:
     """Forget the UDP flows that lead to one of `addresses`, so that their next packet chooses anew; how many.
 
     TCP needs no such thing: a connection ends when its end does.
@@ -36,4 +37,4 @@ def forget_datagrams(namespace: Namespace, addresses: Set[str]) -> int:
         netlink.run(doomed)
         return len(doomed)
     finally:
-        netlink.close()
+        reaper.later(netlink.close)

@@ -1,13 +1,18 @@
 """nftables through libnftables: a batch of commands is one transaction, all or nothing.
 
-A context talks to the namespace in which it was made. Making one costs 0.04 ms but 0.6 MB, so a node keeps one for
-its own namespace and a sandbox makes one for the moment it needs it.
+A context talks to the namespace in which it was made. Making one costs 0.04 ms, but it holds 0.6 MB and, by its
+socket, the namespace; and closing a netfilter socket waits until the kernel has freed what the last transaction threw
+away (10-20 ms). So a node keeps one context for its own namespace, and a sandbox makes one for the moment it needs it
+and leaves it to a `Reaper`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import queue
 import threading
+import time
+from collections.abc import Callable
 from functools import cache
 
 from shoal.model.errors import ShoalError
@@ -45,17 +50,44 @@ class Nft:
         """Free the context. Idempotent."""
         with self._library_lock:
             context, self._context = self._context, None
-            if context:
-                _library().nft_ctx_free(context)
+        if context:
+            _library().nft_ctx_free(context)
 
 
-def run_once(namespace: Namespace, commands: str) -> str:
+class Reaper:
+    """A thread that closes netfilter sockets a little later, when it costs nothing any more."""
+
+    _AGE = 0.04
+    """Seconds after which the kernel has freed what a transaction threw away."""
+
+    def __init__(self) -> None:
+        self._doomed: queue.Queue[tuple[float, Callable[[], None]] | None] = queue.Queue(maxsize=24)
+        self._thread = threading.Thread(target=self._run, name="shoal-network-reaper", daemon=True)
+        self._thread.start()
+
+    def later(self, close: Callable[[], None]) -> None:
+        """Call `close` soon. Waits while too much is waiting already."""
+        self._doomed.put((time.monotonic() + self._AGE, close))
+
+    def close(self) -> None:
+        """Close what is left, and end."""
+        self._doomed.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while item := self._doomed.get():
+            due, close = item
+            time.sleep(max(0.0, due - time.monotonic()))
+            close()
+
+
+def run_once(namespace: Namespace, commands: str, reaper: Reaper) -> str:
     """Run `commands` as one transaction in `namespace`."""
     context = Nft(namespace)
     try:
         return context.run(commands)
     finally:
-        context.close()
+        reaper.later(context.close)
 
 
 @cache
