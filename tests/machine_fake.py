@@ -60,7 +60,7 @@ class _Power:
 
 
 class FakeDriver:
-    """`data`: Fail, the step that is to fail. What is on is remembered for the whole process, by directory."""
+    """`data`: Fail, the steps that are to fail, with commas. What is on is remembered for the whole process, by directory."""
 
     running: dict[Path, _Power] = {}
 
@@ -126,7 +126,7 @@ class FakeDriver:
         return ""
 
     def _step(self, name: str) -> None:
-        if self.data.get("Fail") == name:
+        if name in self.data.get("Fail", "").split(","):
             raise MachineError(f"{name} fails")
 
     def _on(self, prepare: Prepare) -> None:

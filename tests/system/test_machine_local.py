@@ -111,6 +111,18 @@ def test_a_machine_changes_nothing_of_the_host(m1: Shop) -> None:
     assert m1.ok("ssh", "m1", "cat /etc/shadow").splitlines()[0].startswith("root:*:")
 
 
+def test_other_users_find_their_way(place: Shop) -> None:
+    """Whatever the umask of who makes a machine, its programs and settings can be used by every user inside it."""
+    old = os.umask(0o077)
+    try:
+        place.ok("create", "m1")
+    finally:
+        os.umask(old)
+    assert place.ok("ssh", "m1", "setpriv --reuid nobody ls -d /usr/bin/env /etc/hosts /tmp").split() == [
+        "/etc/hosts", "/tmp", "/usr/bin/env",
+    ]  # fmt: skip
+
+
 def test_another_docker_can_be_chosen(place: Shop) -> None:
     """With --local-docker `docker` inside the machine is that program, after a restart too."""
     chosen = place.store.parent / "docker"

@@ -69,6 +69,15 @@ def test_a_create_that_fails_leaves_nothing(yard: Yard, step: str, kind: type[Ma
     assert [path.name for path in (yard.store.root / "locks").iterdir() if "machine" in path.name] == []
 
 
+def test_a_failed_create_that_cannot_be_taken_back_is_listed(yard: Yard) -> None:
+    """When not even the removal works both failures are told, and the machine stays listed so that rm can try again."""
+    yard.values = {"fake-fail": "create,remove"}
+    with pytest.raises(MachineError, match="Error creating machine: create fails"):
+        yard.create()
+    assert yard.said[-1] == 'Error removing host "m1": remove fails'
+    assert yard.store.names() == ["m1"]
+
+
 def test_a_name_is_used_once(yard: Yard) -> None:
     """A second machine of the same name is refused and does the first one no harm."""
     yard.create()

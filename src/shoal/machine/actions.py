@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from shoal.machine import probe, provision
 from shoal.machine.driver import Context, State, built_in_drivers, driver_class
-from shoal.machine.errors import MachineError, NoSuchMachine, PreCreateError
+from shoal.machine.errors import MachineError, NoSuchMachine
 from shoal.machine.host import Host, Say, attach, open_host, silent
 from shoal.machine.record import AuthOptions, EngineOptions, HostOptions, Record, valid_name
 from shoal.machine.store import Store
@@ -70,9 +70,11 @@ def create(store: Store, request: Request, say: Say, now: datetime) -> Host:
             say("Checking connection to Docker...")
             _wait_for_engine(host)
         except BaseException as fault:
-            _roll_back(host)
-            if isinstance(fault, MachineError) and not isinstance(fault, PreCreateError):
+            _roll_back(host, say)
+            if isinstance(fault, MachineError):
                 raise MachineError(f"Error creating machine: {fault}") from fault
+            if isinstance(fault, OSError):
+                raise MachineError(f"Error creating machine: {fault.filename}: {fault.strerror}") from fault
             raise
     say("Docker is up and running!")
     return host
@@ -187,11 +189,13 @@ def _wait_for_engine(host: Host) -> None:
         raise MachineError(f"Unable to verify the Docker daemon is listening: {fault}{tail}") from fault
 
 
-def _roll_back(host: Host) -> None:
+def _roll_back(host: Host, say: Say) -> None:
+    """Take away what create made; where that fails too the machine stays listed, for `rm` to try again."""
     try:
         host.driver.remove()
-    finally:
         host.store.delete(host.name)
+    except (MachineError, OSError) as fault:
+        say(f'Error removing host "{host.name}": {fault}')
 
 
 def _auth(host: Host) -> AuthOptions:

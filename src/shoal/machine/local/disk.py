@@ -87,8 +87,12 @@ def make_directories(layout: Layout) -> None:
             own.symlink_to(os.readlink(host))
         elif host.is_dir() and not host.is_symlink():
             own.mkdir(mode=0o755, exist_ok=True)
-            for part in ("upper", "work"):
-                (layout.layers / name / part).mkdir(mode=0o755, parents=True, exist_ok=True)
+            (layout.layers / name / "work").mkdir(parents=True, exist_ok=True)
+            upper = layout.layers / name / "upper"
+            if not upper.exists():
+                upper.mkdir()
+                # The merged directory has the upper one's mode, which must not depend on the caller's umask.
+                upper.chmod(0o755)
 
 
 def layers(layout: Layout) -> list[dict[str, str]]:
