@@ -22,6 +22,7 @@ from shoal.agent.reports import Reporter
 from shoal.agent.session import News, Redescribe, Session
 from shoal.agent.worker import OutOfStep, Worker
 from shoal.kit.clock import Clock
+from shoal.kit.tasks import Group
 from shoal.model.errors import ShoalError
 from shoal.wire.grpc import TRANSPORT_ERRORS, channel, from_grpc
 
@@ -125,7 +126,7 @@ class Agent:
                     self._waits = self._backoff()
                     self._connected.set()
 
-                async with asyncio.TaskGroup() as group:
+                async with Group() as group:
                     group.create_task(self._stop_for_renewal())
                     group.create_task(session.run(self._session_id, __version__, established))
         except BaseExceptionGroup as failures:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from grpclib.client import Channel
 
 from shoal.agent.executor import Executor
-from shoal.kit.tasks import background
+from shoal.kit.tasks import Group, background
 from shoal.model.errors import ShoalError
 from shoal.model.objects import Task
 from shoal.model.service_logs import LogRequest, LogSelector, ServiceLogLine
@@ -40,7 +40,7 @@ class LogPublisher:
         """Serve subscriptions until the stream ends, by an exception."""
         stub = LogBrokerStub(channel)
         running: dict[str, asyncio.Task[None]] = {}
-        async with asyncio.TaskGroup() as group, stub.ListenSubscriptions.open() as stream:
+        async with Group() as group, stub.ListenSubscriptions.open() as stream:
             await stream.send_message(pb.ListenSubscriptionsRequest(), end=True)
             async for message in stream:
                 known = running.pop(message.id, None)

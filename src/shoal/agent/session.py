@@ -18,6 +18,7 @@ from shoal.agent.networks import NetworkListener
 from shoal.agent.remotes import Remote
 from shoal.agent.reports import Reporter
 from shoal.agent.worker import Worker
+from shoal.kit.tasks import Group
 from shoal.model.errors import Unavailable
 from shoal.model.objects import Node, NodeDescription
 from shoal.wire.basics import SECOND, from_duration
@@ -95,7 +96,7 @@ class Session:
             self._tell(message)
             established()
             self._worker.report_all()
-            async with asyncio.TaskGroup() as group:
+            async with Group() as group:
                 group.create_task(self._follow(stream))
                 group.create_task(self._beat())
                 group.create_task(self._take_assignments())

@@ -3,9 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any
+
+
+class Group(asyncio.TaskGroup):
+    """`asyncio.TaskGroup` as it is from Python 3.13 on.
+
+    Before, a group that failed at the moment at which its task was cancelled raised the failure only, so that whoever
+    handles failures and goes on could never be cancelled; and one that failed while it was waiting for its tasks left
+    a count behind that broke `asyncio.timeout` and `Task.cancelling`.
+    """
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asked = self._parent_cancel_requested  # type: ignore[attr-defined]
+        try:
+            await super().__aexit__(kind, fault, trace)
+        except BaseExceptionGroup:
+            task = self._parent_task  # type: ignore[attr-defined]
+            if sys.version_info < (3, 13) and task is not None:
+                if self._parent_cancel_requested and not asked:  # type: ignore[attr-defined]
+                    task.uncancel()
+                if task.cancelling():
+                    raise asyncio.CancelledError from None
+            raise
 
 
 @asynccontextmanager
@@ -16,7 +42,7 @@ async def background(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[asy
     the body can add more.
     """
     try:
-        async with asyncio.TaskGroup() as group:
+        async with Group() as group:
             started = [group.create_task(coroutine) for coroutine in coroutines]
             members: set[asyncio.Task[Any]] = set(started)
             create = group.create_task

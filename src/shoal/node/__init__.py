@@ -4,5 +4,6 @@ Init, join, leave, promotion and demotion, renewal, restart. Reading order: `nod
 daemon), `life` (what runs while this machine is in a swarm), `manager_side` (what runs while it is a manager),
 `membership` and `peers` (its part in the replicated store), `watching` (the leader's eye on the managers), `joining`
 (getting certificates), `founding` (a new swarm's first objects), `departure`, `logs`, `local` and `state` (what this
-node knows, and keeps on disk), `addresses`, `requests`, `info`. Wires together `manager`, `agent`, `engine`, `network`, `store` and `ca`.
+node knows, and keeps on disk), `addresses`, `requests`, `info`. Wires together `manager`, `agent`, `engine`,
+`network`, `store` and `ca`.
 """

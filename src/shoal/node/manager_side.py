@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from shoal.ca.files import KeyPair
 from shoal.ca.issue import new_csr
-from shoal.kit.tasks import Bell, background
+from shoal.kit.tasks import Bell, Group, background
 from shoal.manager.control import Control
 from shoal.manager.loop import decide_while_leading
 from shoal.manager.roles import follow_roles
@@ -69,7 +69,7 @@ class ManagerSide:
     async def lead(self, fence: LeaderFence) -> None:
         """Everything that only the leader does."""
         watch = Watch(self.client, self.store, lambda: self.local.own, self.local.client_context)
-        async with asyncio.TaskGroup() as group:
+        async with Group() as group:
             group.create_task(self.protocol.lead(fence))
             group.create_task(decide_while_leading(self.store, fence, self.local.clock, self.local.ids))
             group.create_task(follow_roles(self.store, fence, self.membership))

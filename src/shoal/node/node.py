@@ -21,7 +21,7 @@ from shoal.engine.engine import Engine
 from shoal.kit.backoff import backoff
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
-from shoal.kit.tasks import background, pass_on_cancellation
+from shoal.kit.tasks import background
 from shoal.manager.control import Control
 from shoal.model import errors
 from shoal.model.errors import InvalidArgument, ShoalError, Unavailable
@@ -236,7 +236,6 @@ class Node:
             try:
                 await life.run()
             except (Exception, BaseExceptionGroup):
-                pass_on_cancellation()
                 logger.exception("the swarm part of this daemon failed and is started again")
             await asyncio.sleep(wait)
 

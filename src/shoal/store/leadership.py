@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from shoal.kit.tasks import Group
 from shoal.model.errors import ShoalError
 from shoal.store.base import NotLeader
 from shoal.store.etcd import EtcdStore
@@ -55,7 +56,7 @@ class Leadership:
             fence = await self._acquire()
             logger.info("this manager leads")
             try:
-                async with asyncio.TaskGroup() as group:
+                async with Group() as group:
                     self.leading = True
                     group.create_task(self._until_lost(fence))
                     group.create_task(_awaited(body(fence)))
