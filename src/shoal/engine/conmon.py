@@ -82,7 +82,7 @@ class Conmon:
         args = [
             self._options.conmon, "--api-version", "1", "-c", id, "-u", id, "-n", id, "-r", str(self.runtime),
             "--runtime-arg", cgroup, "-b", str(bundle), "-p", str(bundle / "pid"), "-P", str(bundle / "conmon.pid"),
-            "--exit-dir", str(self._exits), "--full-attach", "--no-sync-log", "-l", f"k8s-file:{log}",
+            "--exit-dir", str(self._exits), "--full-attach", "--no-sync-log", "-l", log,
         ]  # fmt: skip
         args += ["-t"] if tty else []
         args += ["-i"] if stdin else []

@@ -69,6 +69,24 @@ class Context:
 
         return self._group.create_task(guard())
 
+    async def finish(self, function: Callable[P, Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run `function` to its end even when the caller is cancelled meanwhile: what threads do cannot be stopped."""
+        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def complete() -> None:
+            try:
+                await function(*args, **kwargs)
+            except asyncio.CancelledError:  # the engine is leaving
+                outcome.cancel()
+                raise
+            except Exception as fault:
+                outcome.set_exception(fault)
+            else:
+                outcome.set_result(None)
+
+        self._group.create_task(complete())
+        await asyncio.shield(outcome)
+
     def tell(self, container: Container, action: str, **attributes: str) -> None:
         """Publish an event about a container, with its labels, image and name, as docker does."""
         facts = {**container.config.labels, "image": container.config.image, "name": container.name, **attributes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from contextlib import AsyncExitStack
 from types import TracebackType
 
@@ -43,6 +44,9 @@ class Engine:
 
     async def __aenter__(self) -> Engine:
         options = self.options
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:  # each running container holds a descriptor
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         for folder, mode in ((options.data_root, 0o711), (options.exec_root, 0o711)):
             folder.mkdir(parents=True, exist_ok=True, mode=mode)
         group = await self._stack.enter_async_context(background())

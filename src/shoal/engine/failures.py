@@ -37,6 +37,14 @@ def explain(message: str, command: str) -> Failure:
     return Failure(128, text)
 
 
+def system_text(fault: Exception) -> str:
+    """A failure of this machine (no space left, no such device) as a sentence."""
+    if isinstance(fault, OSError) and fault.strerror:
+        place = f"{fault.filename}: " if fault.filename else ""
+        return f"{place}{fault.strerror[0].lower()}{fault.strerror[1:]}"
+    return str(fault) or type(fault).__name__
+
+
 def start_text(failure: Failure) -> str:
     """The whole sentence for a container that could not be started."""
     return (

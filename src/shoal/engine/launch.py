@@ -5,6 +5,7 @@ Everything here runs in a worker thread and touches only one container's own fil
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import shutil
@@ -21,6 +22,11 @@ from shoal.engine.records import Record
 from shoal.model.container import Container
 from shoal.model.errors import InvalidArgument, ShoalError
 from shoal.network.sandbox import Sandbox
+
+
+def _log(container: Container) -> str:
+    """conmon's word for where the output goes."""
+    return "none" if container.host_config.log_config.type == "none" else f"k8s-file:{container.log_path}"
 
 
 def open_files() -> int:
@@ -71,7 +77,7 @@ class Launcher:
         bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
         (bundle / "config.json").write_bytes(msgspec.json.encode(oci.spec(container, facts)))
         return self._conmon.create(
-            container.id, record.cgroup, container.log_path, tty=config.tty, stdin=config.open_stdin or config.tty,
+            container.id, record.cgroup, _log(container), tty=config.tty, stdin=config.open_stdin or config.tty,
             keep_stdin=config.tty or (config.open_stdin and not config.stdin_once),
         )  # fmt: skip
 
@@ -84,7 +90,8 @@ class Launcher:
     def capabilities(self, container: Container) -> list[str]:
         """The capabilities of the container's processes."""
         host = container.host_config
-        return defaults.capabilities(host.cap_add, host.cap_drop, host.privileged)
+        wanted = defaults.capabilities(host.cap_add, host.cap_drop, host.privileged)
+        return [name for name in wanted if name in _own_capabilities() or name in defaults.CAPABILITIES]
 
     def filter(self, container: Container) -> str:
         """The compiled seccomp filter; empty: unconfined. Raises InvalidArgument for a bad profile."""
@@ -149,6 +156,24 @@ class Launcher:
             source = rootfs.resolve(root, point.destination)
             if os.path.isdir(source) and os.path.isdir(point.source) and not os.listdir(point.source):
                 _copy_tree(source, point.source)
+
+
+@functools.cache
+def _own_capabilities() -> frozenset[str]:
+    """What this daemon may pass on at all: in a container itself, it has not everything that ALL means."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapBnd:"):
+            bits = int(line.split()[1], 16)
+            return frozenset(f"CAP_{name}" for number, name in enumerate(_NUMBERS) if bits >> number & 1)
+    return frozenset(defaults.ALL_CAPABILITIES)
+
+
+_NUMBERS = """CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE
+    SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL
+    SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF
+    CHECKPOINT_RESTORE""".split()  # noqa: SIM905
+"""Capabilities in the order of their numbers (linux/capability.h)."""
 
 
 def _copy_tree(source: str, target: str) -> None:

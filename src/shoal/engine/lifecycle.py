@@ -19,7 +19,7 @@ from shoal.engine import failures, health, linux, restart
 from shoal.engine.conmon import RuntimeFailure, Started
 from shoal.engine.context import Context, log
 from shoal.engine.creation import VolumeSource
-from shoal.engine.records import Entry
+from shoal.engine.records import Entry, Record
 from shoal.kit.clock import ZERO_TIME
 from shoal.model.container import Container, ContainerState, EndpointSettings
 from shoal.model.errors import Conflict, InvalidArgument, NotFound, NotModified, ShoalError
@@ -36,7 +36,13 @@ class Lifecycle:
         self._watchers: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, entry: Entry) -> None:
-        """Run a container that does not run. Raises NotModified when it does; what `launch` raises."""
+        """Run a container that does not run; once begun it goes through, even if the caller leaves.
+
+        Raises NotModified when it runs; InvalidArgument or ShoalError with docker's text when it cannot.
+        """
+        await self._context.finish(self._start, entry)
+
+    async def _start(self, entry: Entry) -> None:
         async with entry.lock:
             self._check_startable(entry)
             if entry.state.restarting:
@@ -58,30 +64,37 @@ class Lifecycle:
         context = self._context
         try:
             started, sandbox = await self._create(entry)
-        except BaseException as fault:
-            await asyncio.shield(self._failed(entry, fault))
+            context.records.save(entry, self._running(entry, started, sandbox))
+        except Exception as fault:
+            await self._failed(entry, fault)
             raise self._explained(entry, fault) from fault
-        record = replace(
-            entry.record,
-            **{name: getattr(started, name) for name in Started.__struct_fields__},
-            container=replace(
-                entry.container,
-                networks=sandbox.endpoints or entry.container.networks,
-                ports=sandbox.ports,
-                state=ContainerState(
-                    status="running", running=True, pid=started.pid, started_at=context.clock.now(),
-                    finished_at=entry.state.finished_at, health=health.initial(entry.container.config.healthcheck),
-                ),
-            ),
-        )  # fmt: skip
-        context.records.save(entry, record)
         for attachment in context.attachments.pop(entry.id, []):
             attachment.connect(context.conmon.bundle(entry.id))
         # The record says running already: a daemon killed right here lets the process go on at its next start.
         if not context.conmon.release(entry.id):
             log.warning("container %s did not wait to be started", entry.id[:12])
-        context.tell(record.container, "start")
+        context.tell(entry.container, "start")
         self.watch(entry)
+
+    def _running(self, entry: Entry, started: Started, sandbox: Sandbox) -> Record:
+        """The record of a container that has its process and its network."""
+        state = ContainerState(
+            status="running",
+            running=True,
+            pid=started.pid,
+            started_at=self._context.clock.now(),
+            finished_at=entry.state.finished_at,
+            health=health.initial(entry.container.config.healthcheck),
+        )
+        networks = sandbox.endpoints or entry.container.networks
+        return replace(
+            entry.record,
+            pid=started.pid,
+            pid_started=started.pid_started,
+            conmon=started.conmon,
+            conmon_started=started.conmon_started,
+            container=replace(entry.container, networks=networks, ports=sandbox.ports, state=state),
+        )
 
     async def _create(self, entry: Entry) -> tuple[Started, Sandbox]:
         context, record = self._context, entry.record
@@ -107,10 +120,13 @@ class Lifecycle:
                     shm = f"/proc/{other.record.pid}/root/dev/shm"
         return paths, shm
 
-    async def _failed(self, entry: Entry, fault: BaseException) -> None:
+    async def _failed(self, entry: Entry, fault: Exception) -> None:
         context = self._context
         with suppress(Exception):
             await context.networks.close(entry.id)
+        for pid in context.cgroups.processes(entry.record.cgroup):  # created, and not to run after all
+            with suppress(ProcessLookupError):
+                os.kill(pid, signals.SIGKILL)
         with suppress(Exception):
             await context.workers.run(context.launcher.clean, entry.record)
         explained = self._explained(entry, fault)
@@ -127,14 +143,14 @@ class Lifecycle:
         if entry.container.host_config.auto_remove:
             context.spawn("auto-remove", self.remove, entry, volumes=True)
 
-    def _explained(self, entry: Entry, fault: BaseException) -> BaseException:
-        if isinstance(fault, BaseExceptionGroup):
+    def _explained(self, entry: Entry, fault: Exception) -> ShoalError:
+        if isinstance(fault, ExceptionGroup):
             fault = fault.exceptions[0]
         if isinstance(fault, RuntimeFailure):
             failure = _failure(entry, fault)
             text = failures.start_text(failure)
             return InvalidArgument(text) if failure.code in (126, 127) else ShoalError(text)
-        return fault
+        return fault if isinstance(fault, ShoalError) else ShoalError(failures.system_text(fault))
 
     def watch(self, entry: Entry) -> None:
         """Wait for the end of a running container, and run its health checks meanwhile."""
@@ -170,12 +186,19 @@ class Lifecycle:
             stopped=container.stopped_by_user,
         )
         # Saved before anything is cleared away: the exit code must survive a daemon that is killed right here.
-        context.records.save(entry, replace(entry.record, pid=0, pid_started=0, conmon=0, conmon_started=0))
-        context.records.update_state(
-            entry, status="restarting" if decision.restart else "exited", running=decision.restart,
-            restarting=decision.restart, paused=False, pid=0, exit_code=code, oom_killed=oom,
+        state = replace(
+            container.state,
+            status="restarting" if decision.restart else "exited",
+            running=decision.restart,
+            restarting=decision.restart,
+            paused=False,
+            pid=0,
+            exit_code=code,
+            oom_killed=oom,
             finished_at=context.clock.now(),
-        )  # fmt: skip
+        )
+        processes = {"pid": 0, "pid_started": 0, "conmon": 0, "conmon_started": 0}
+        context.records.observe(entry, replace(entry.record, container=replace(container, state=state), **processes))
         await self._close(entry)
         context.tell(entry.container, "die", exitCode=str(code), execDuration=str(int(ran)))
         context.settle(entry.next_exit, (code, ""))
@@ -197,7 +220,7 @@ class Lifecycle:
             log.error("cleaning up container %s: %s", entry.id[:12], "; ".join(map(str, faults.exceptions)))
         container = entry.container
         kept = {name: entry.record.asked.get(name, _released(e)) for name, e in container.networks.items()}
-        context.records.update(entry, networks=kept, ports={})
+        context.records.observe(entry, replace(entry.record, container=replace(container, networks=kept, ports={})))
 
     async def _kill_all(self, entry: Entry) -> None:
         for pid in self._context.cgroups.processes(entry.record.cgroup):
@@ -222,7 +245,10 @@ class Lifecycle:
             entry.wake.ring()
 
     async def remove(self, entry: Entry, volumes: bool) -> None:
-        """Delete a container that does not run."""
+        """Delete a container that does not run; goes through, even if the caller leaves."""
+        await self._context.finish(self._remove, entry, volumes)
+
+    async def _remove(self, entry: Entry, volumes: bool) -> None:
         async with entry.lock:
             if not entry.removing:
                 await self._delete(entry, volumes)
@@ -257,7 +283,7 @@ def _released(endpoint: EndpointSettings) -> EndpointSettings:
     )  # fmt: skip
 
 
-def _failure(entry: Entry, fault: BaseException) -> failures.Failure:
+def _failure(entry: Entry, fault: Exception) -> failures.Failure:
     if isinstance(fault, RuntimeFailure):
         return failures.explain(str(fault), entry.container.path)
     return failures.Failure(128, str(fault))

@@ -159,11 +159,19 @@ def _linux(container: Container, facts: Facts) -> dict[str, Any]:
             {"path": d.path, "type": d.kind, "major": d.major, "minor": d.minor, "fileMode": d.mode, "uid": 0, "gid": 0}
             for d in facts.devices
         ],
-        "sysctl": host.sysctls,
+        "sysctl": _sysctls(container, facts),
         "maskedPaths": masked,
         "readonlyPaths": readonly,
         "rootfsPropagation": "private",
     }
+
+
+def _sysctls(container: Container, facts: Facts) -> dict[str, str]:
+    """The user's, and docker's own two: in a network namespace of its own, ports below 1024 and ping are for all."""
+    mode = container.host_config.network_mode
+    own = bool(facts.netns) and not mode.startswith("container:")
+    usual = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"} if own else {}
+    return {**usual, **container.host_config.sysctls}
 
 
 def _namespaces(container: Container, facts: Facts) -> list[dict[str, str]]:

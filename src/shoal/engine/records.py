@@ -7,6 +7,8 @@ daemon is killed, a container is there or it is not.
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -15,11 +17,14 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from shoal.engine import overlay
+from shoal.engine.failures import system_text
 from shoal.kit.tasks import Bell
 from shoal.model import names
 from shoal.model.base import Struct, decode, encode
 from shoal.model.container import Container, ContainerState, EndpointSettings
-from shoal.model.errors import Conflict, InvalidArgument, NotFound
+from shoal.model.errors import Conflict, InvalidArgument, NotFound, ShoalError
+
+log = logging.getLogger("shoal.engine")
 
 
 class Record(Struct, frozen=True):
@@ -131,10 +136,14 @@ class Records:
     def write_new(self, record: Record) -> None:
         """Make a new container's directory; blocking, any thread."""
         folder = self._root / f"{record.container.id}.creating"
-        folder.mkdir(mode=0o700)
-        overlay.prepare(folder)
-        _write(folder, record)
-        folder.rename(self._root / record.container.id)
+        try:
+            folder.mkdir(mode=0o700)
+            overlay.prepare(folder)
+            _write(folder, record)
+            folder.rename(self._root / record.container.id)
+        except OSError as fault:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise ShoalError(system_text(fault)) from fault
 
     def add(self, record: Record) -> Entry:
         """A container that `write_new` wrote."""
@@ -143,10 +152,21 @@ class Records:
         return entry
 
     def save(self, entry: Entry, record: Record) -> None:
-        """Replace a container's record, on disk first."""
+        """Replace a container's record, on disk first. Raises ShoalError when the disk does not take it."""
         if not entry.removing:
-            _write(self._root / entry.id, record)
+            try:
+                _write(self._root / entry.id, record)
+            except OSError as fault:
+                raise ShoalError(system_text(fault)) from fault
         entry.record = record
+
+    def observe(self, entry: Entry, record: Record) -> None:
+        """`save` what happened: that is true even if the disk is full."""
+        try:
+            self.save(entry, record)
+        except ShoalError as fault:
+            log.error("container %s: its state is not on disk: %s", entry.id[:12], fault)
+            entry.record = record
 
     def update(self, entry: Entry, **changes: object) -> Container:
         """`save` with fields of the container changed; returns the container."""
@@ -154,8 +174,10 @@ class Records:
         return entry.container
 
     def update_state(self, entry: Entry, **changes: object) -> Container:
-        """`save` with fields of the container's state changed; returns the container."""
-        return self.update(entry, state=replace(entry.state, **changes))
+        """`observe` fields of the container's state; returns the container."""
+        state = replace(entry.state, **changes)
+        self.observe(entry, replace(entry.record, container=replace(entry.container, state=state)))
+        return entry.container
 
     def hide(self, entry: Entry) -> Path:
         """Forget a container; returns the renamed directory, to be deleted."""
@@ -172,7 +194,9 @@ def _write(folder: Path, record: Record) -> None:
     partial = folder / "container.json.new"
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, encode(record))
+        data = encode(record)
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial))
     finally:
         os.close(descriptor)
     os.replace(partial, folder / "container.json")
