@@ -96,11 +96,6 @@ def is_fit(pair: Pair, authority: Pair, names: Iterable[str], now: datetime) -> 
     return set(map(_general_name, names)) <= set(covered)
 
 
-def expiry(certificate: Path) -> datetime:
-    """When `certificate` ends."""
-    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-
-
 def _issue(
     pair: Pair, authority: Pair, *, owner: str, names: list[str], purpose: x509.ObjectIdentifier, now: datetime
 ) -> None:

@@ -184,8 +184,3 @@ def driver_class(name: str) -> type[Driver]:
 def built_in_drivers() -> list[type[Driver]]:
     """The drivers of this package that work on this operating system."""
     return [driver_class(name) for name in BUILT_IN if name not in _LINUX_ONLY or sys.platform == "linux"]
-
-
-def driver_names() -> list[str]:
-    """All drivers that there are."""
-    return sorted({*BUILT_IN, *_registered, *(point.name for point in entry_points(group=ENTRY_POINTS))})

@@ -11,6 +11,8 @@ from typing import NamedTuple
 PARENT = "shoal.machines"
 """The cgroup above all machines, in every hierarchy; goes when the last machine goes."""
 
+_ATTEMPTS = 20
+
 _V1_CONTROLLERS = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls", "net_prio",
                    "perf_event", "hugetlb", "rdma", "misc", "dmem"}  # fmt: skip
 
@@ -56,16 +58,24 @@ def current_hierarchies() -> list[Hierarchy]:
 
 def create(name: str) -> list[Path]:
     """Make the cgroups of machine `name` (an own one in every hierarchy) and return their directories."""
-    made = []
     mounted = current_hierarchies()
-    for hierarchy in mounted:
-        parent, own = hierarchy.mount_point / PARENT, hierarchy.mount_point / PARENT / name
-        for directory, above in ((parent, hierarchy.mount_point), (own, parent)):
-            if mounted == [hierarchy] and hierarchy.unified:
-                enable_controllers(above)
-            _make(directory, above, hierarchy)
-        made.append(own)
-    return made
+    return [_create_in(hierarchy, name, alone=mounted == [hierarchy]) for hierarchy in mounted]
+
+
+def _create_in(hierarchy: Hierarchy, name: str, *, alone: bool) -> Path:
+    parent = hierarchy.mount_point / PARENT
+    for attempt in range(_ATTEMPTS):
+        try:
+            for directory, above in ((parent, hierarchy.mount_point), (parent / name, parent)):
+                if hierarchy.unified and alone:
+                    enable_controllers(above)
+                _make(directory, above, hierarchy)
+            break
+        except FileNotFoundError:
+            # The last of the other machines went just now, and the parent with it.
+            if attempt == _ATTEMPTS - 1:
+                raise
+    return parent / name
 
 
 def _make(directory: Path, above: Path, hierarchy: Hierarchy) -> None:
