@@ -68,7 +68,15 @@ def _task_spec(spec: TaskSpec, network_id: NetworkId) -> TaskSpec:
         raise Unimplemented(
             "secrets and configs are not supported by this version of Shoal: they come in a later version"
         )
-    return replace(spec, restart_policy=_restart(spec.restart_policy), networks=_networks(spec.networks, network_id))
+    container = spec.container_spec
+    return replace(
+        spec,
+        # Clients send back what they read from other engines: these words are those engines' forms of "not said".
+        container_spec=replace(container, isolation="") if container.isolation == "default" else container,
+        runtime="" if spec.runtime == "container" else spec.runtime,
+        restart_policy=_restart(spec.restart_policy),
+        networks=_networks(spec.networks, network_id),
+    )
 
 
 def _networks(asked: list[NetworkAttachmentConfig], network_id: NetworkId) -> list[NetworkAttachmentConfig]:

@@ -32,22 +32,12 @@ def service(thing: Service) -> dict[str, Any]:
     shown: dict[str, Any] = printed(thing)
     if thing.endpoint == Endpoint() and thing.spec.endpoint_spec is None:
         shown["Endpoint"] = {"Spec": {}}
-    for spec in (shown["Spec"], shown.get("PreviousSpec")):
-        if spec is not None:
-            _spec(spec)
     return shown
-
-
-def _spec(spec: dict[str, Any]) -> None:
-    container = spec["TaskTemplate"].get("ContainerSpec")
-    if container is not None and container.get("Isolation") is None:
-        container["Isolation"] = "default"
 
 
 def with_defaults(spec: ServiceSpec) -> dict[str, Any]:
     """`spec` with what the swarm assumes where it says nothing (`insertDefaults=true`)."""
     shown: dict[str, Any] = printed(spec)
-    _spec(shown)
     template = shown["TaskTemplate"]
     if "ContainerSpec" in template:
         template["ContainerSpec"].setdefault("StopGracePeriod", 10 * _SECOND)
