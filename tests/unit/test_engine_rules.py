@@ -171,6 +171,25 @@ def test_tail_spans_rotated_files(tmp_path: Path) -> None:
     reader.close()
 
 
+@given(st.lists(st.tuples(st.sampled_from("PF"), st.text("abc", max_size=5)), max_size=30), st.integers(0, 12))
+def test_tail_is_the_end_of_everything(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, str]], tail: int
+) -> None:
+    """However lines were cut into parts, `tail` gives the last ones of what the whole log gives."""
+    log = tmp_path_factory.mktemp("log") / "log"
+    log.write_bytes(b"".join(entry("stdout", kind, text) for kind, text in parts))
+
+    def read(options: LogOptions) -> list[bytes]:
+        reader = LogReader(log, options)
+        try:
+            return [line.data for line in reader.history(final=True)]
+        finally:
+            reader.close()
+
+    whole = read(LogOptions())
+    assert read(LogOptions(tail=tail)) == whole[len(whole) - tail if tail < len(whole) else 0 :]
+
+
 def test_rotation_options() -> None:
     """max-size and max-file as docker reads them."""
     assert limits(LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"})) == (10 << 20, 3)

@@ -6,6 +6,8 @@ another line of the same stream (the CRI log format). `<log>.1`, `<log>.2`, ... 
 
 from __future__ import annotations
 
+import asyncio
+import mmap
 import os
 import re
 from collections import deque
@@ -121,11 +123,23 @@ class LogReader:
             yield from deque(lines, maxlen=self._options.tail)
 
     def _past(self, final: bool) -> Iterator[LogLine]:
-        for path in files(self._log):
+        for path, offset in self._files():
             self._open(path)
+            if self._handle is not None:
+                self._handle.seek(offset)
             yield from self.more()
         if final:
             yield from self.rest()
+
+    def _files(self) -> list[tuple[Path, int]]:
+        """What to read from where; of a long log whose last lines alone are asked, only its end."""
+        options, paths = self._options, files(self._log)
+        everything = options.stdout and options.stderr and options.since is None and options.until is None
+        if options.tail >= 0 and everything and paths:
+            offset = tail_offset(paths[-1], options.tail)
+            if offset is not None:
+                return [(paths[-1], offset)]
+        return [(path, 0) for path in paths]
 
     def _open(self, path: Path) -> None:
         self.close()
@@ -165,6 +179,24 @@ class LogReader:
             self._handle.close()
 
 
+def tail_offset(path: Path, count: int) -> int | None:
+    """Where the last `count` whole lines of the container begin in this file; None when it has not more than those."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            found, end = 0, text.rfind(b"\n") + 1
+            while end > 0:
+                start = text.rfind(b"\n", 0, end - 1) + 1
+                fields = text[start : min(end, start + 64)].split(b" ", 3)
+                if len(fields) == 4 and fields[2] == b"F":
+                    if found == count:
+                        return end
+                    found += 1
+                end = start
+    return None
+
+
 def wanted(line: LogLine, options: LogOptions) -> bool:
     """Whether the stream and the moment are among those asked."""
     return (
@@ -179,15 +211,15 @@ async def stream(log: Path, options: LogOptions, inotify: Inotify, ended: Callab
     reader = LogReader(log, options)
     try:
         if not options.follow:
-            for line in reader.history(final=True):
+            async for line in _politely(reader.history(final=True)):
                 yield line
             return
         with inotify.watch(log.parent) as bell:
-            for line in reader.history(final=False):
+            async for line in _politely(reader.history(final=False)):
                 yield line
             while True:
                 over = ended() or (options.until is not None and options.until <= datetime.now(UTC))
-                for line in reader.more():  # `ended` was asked before: what is read now is everything
+                async for line in _politely(reader.more()):  # `ended` was asked before: this is everything
                     yield line
                 if reader.rotated():
                     continue
@@ -198,3 +230,11 @@ async def stream(log: Path, options: LogOptions, inotify: Inotify, ended: Callab
                 yield line
     finally:
         reader.close()
+
+
+async def _politely(lines: Iterator[LogLine]) -> AsyncIterator[LogLine]:
+    """The lines, letting others have the event loop now and then."""
+    for number, line in enumerate(lines, 1):
+        yield line
+        if number % 256 == 0:
+            await asyncio.sleep(0)
