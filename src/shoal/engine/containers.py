@@ -5,39 +5,38 @@ from __future__ import annotations
 import asyncio
 import os
 import signal as signal_numbers
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from shoal.engine import defaults, linux, logs, signals, stats
-from shoal.engine.attach import Attachment
+from shoal.engine import defaults, linux, signals
+from shoal.engine.container_streams import ContainerStreams
+from shoal.engine.container_upkeep import ContainerUpkeep
 from shoal.engine.context import Context
 from shoal.engine.creation import Creator
-from shoal.engine.execs import ExecConfig, ExecInfo, Execs, ExecStream
+from shoal.engine.execs import Execs
 from shoal.engine.layers import tree_size
 from shoal.engine.lifecycle import Lifecycle
-from shoal.engine.logs import LogLine, LogOptions
 from shoal.engine.records import Entry
-from shoal.engine.selection import prunable, updated
-from shoal.engine.stats import Sample
-from shoal.engine.top import Table, top
-from shoal.model.container import Container, ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig
+from shoal.engine.selection import prunable
+from shoal.model.container import Container, ContainerConfig, HostConfig, NetworkingConfig
 from shoal.model.errors import Conflict, InvalidArgument, NotModified, ShoalError
 from shoal.model.filters import Filters
 
 Waiters = list[asyncio.Future[tuple[int, str]]]
 
 
-class Containers:
+class Containers(ContainerStreams, ContainerUpkeep):
     """The contract of docs/design.md. Every `id` may also be a name or the unique beginning of an id.
 
     All raise NotFound `No such container: x`.
     """
 
     def __init__(self, context: Context, creator: Creator, lifecycle: Lifecycle, execs: Execs) -> None:
-        self._context, self._creator, self._lifecycle, self._execs = context, creator, lifecycle, execs
+        super().__init__(context, execs)
+        self._creator, self._lifecycle = creator, lifecycle
 
     async def create(
         self,
@@ -65,9 +64,6 @@ class Containers:
     def folder(self, id: str) -> Path:
         """Where its files are: hostname, hosts, resolv.conf, the log."""
         return self._context.records.folder(self._find(id).id)
-
-    def _find(self, wanted: str) -> Entry:
-        return self._context.records.find(wanted)
 
     async def start(self, id: str) -> None:
         """Run it. Raises NotModified when it runs, InvalidArgument with docker's text when it cannot."""
@@ -222,116 +218,6 @@ class Containers:
             self._context.records.update_state(entry, status="running", paused=False)
         self._context.tell(entry.container, "unpause")
 
-    def _check_running(self, entry: Entry) -> None:
-        if not self._context.running(entry):
-            raise Conflict(f"container {entry.id} is not running")
-
-    def logs(self, id: str, options: LogOptions) -> AsyncIterator[LogLine]:
-        """Its output so far, and with `follow` as it comes, until it ends. Raises ShoalError for driver `none`."""
-        entry = self._find(id)
-        if entry.container.host_config.log_config.type == "none":
-            raise ShoalError("configured logging driver does not support reading")
-        return logs.stream(
-            Path(entry.container.log_path), options, self._context.inotify,
-            lambda: entry.removing or not entry.state.running,
-        )  # fmt: skip
-
-    async def attach(self, id: str, *, stdin: bool = True, stdout: bool = True, stderr: bool = True) -> Attachment:
-        """A client of its streams, from now on; one that is not running yet is joined when it starts.
-
-        Raises Conflict when it is paused or about to restart.
-        """
-        entry = self._find(id)
-        if entry.state.paused:
-            raise Conflict(f"container {entry.id} is paused, unpause the container before attach")
-        if entry.state.restarting:
-            raise Conflict(f"container {entry.id} is restarting, wait until the container is running")
-        config = entry.container.config
-        attachment = Attachment(stdin=stdin and (config.open_stdin or config.tty), stdout=stdout, stderr=stderr)
-        if self._context.running(entry):
-            attachment.connect(self._context.conmon.bundle(entry.id))
-        else:
-            self._context.attachments.setdefault(entry.id, []).append(attachment)
-        self._context.tell(entry.container, "attach")
-        return attachment
-
-    async def resize(self, id: str, height: int, width: int) -> None:
-        """Give its terminal a size in characters. Raises Conflict when it does not run."""
-        entry = self._find(id)
-        self._check_running(entry)
-        if entry.container.config.tty:
-            self._context.conmon.control(entry.id, f"1 {height} {width}")
-            self._context.tell(entry.container, "resize", height=str(height), width=str(width))
-
-    async def exec_create(self, id: str, config: ExecConfig) -> str:
-        """See `Execs.create`."""
-        return self._execs.create(self._find(id), config)
-
-    async def exec_start(
-        self, id: str, *, detach: bool = False, console_size: Sequence[int] | None = None
-    ) -> ExecStream | None:
-        """See `Execs.start`."""
-        return await self._execs.start(id, detach=detach, console_size=console_size)
-
-    def exec_inspect(self, id: str) -> ExecInfo:
-        """See `Execs.inspect`."""
-        return self._execs.inspect(id)
-
-    async def exec_resize(self, id: str, height: int, width: int) -> None:
-        """See `Execs.resize`."""
-        self._execs.resize(id, height, width)
-
-    def exec_ids(self, id: str) -> Sequence[str]:
-        """The execs that `inspect` lists."""
-        return self._execs.of(self._find(id).id)
-
-    async def top(self, id: str, ps_args: str = "-ef") -> Table:
-        """Its processes, as ps shows them. Raises Conflict when it does not run."""
-        entry = self._find(id)
-        self._check_running(entry)
-        pids = self._context.cgroups.processes(entry.record.cgroup)
-        table = await self._context.workers.run(top, ps_args, pids)
-        self._context.tell(entry.container, "top")
-        return table
-
-    async def stats(self, id: str, *, stream: bool = True, one_shot: bool = False) -> AsyncIterator[Sample]:
-        """What it uses, once a second; without `stream` one sample, that looks back a second unless `one_shot`."""
-        entry = self._find(id)
-        before: Sample | None = None
-        while True:
-            if not self._context.running(entry) or entry.removing:
-                yield stats.empty(entry.container)
-                if not stream or entry.removing:
-                    return
-                await asyncio.sleep(1)
-                continue
-            record = entry.record
-            now = stats.sample(
-                self._context.cgroups,
-                entry.container,
-                path=record.cgroup,
-                pid=record.pid,
-                now=self._context.clock.now(),
-                before=before,
-            )
-            if stream or one_shot or before is not None:
-                yield now
-                if not stream:
-                    return
-            before = now
-            await asyncio.sleep(1)
-
-    async def update(self, id: str, asked: HostConfig) -> Sequence[str]:
-        """Change limits and the restart policy to those fields of `asked` that are set; returns warnings."""
-        entry = self._find(id)
-        async with entry.lock:
-            host = updated(entry.container.host_config, asked)
-            if self._context.running(entry):
-                self._context.cgroups.limit(entry.record.cgroup, host)
-            self._context.records.update(entry, host_config=host)
-        self._context.tell(entry.container, "update")
-        return []
-
     async def prune(self, filters: Filters) -> tuple[Sequence[str], int]:
         """Remove what does not run and matches `filters` (label, label!, until); ids and the bytes freed."""
         gone, freed = [], 0
@@ -345,36 +231,3 @@ class Containers:
                 gone.append(container.id)
                 freed += size
         return gone, freed
-
-    async def size(self, id: str) -> int:
-        """Bytes that it has written to its own layer."""
-        return await self._context.workers.run(tree_size, self.folder(id) / "upper")
-
-    async def connect(self, id: str, network: str, settings: EndpointSettings) -> None:
-        """Join a network: at once when it runs, else at its start."""
-        entry = self._find(id)
-        async with entry.lock:
-            got = settings
-            if self._context.running(entry):
-                got = await self._context.networks.connect(entry.id, network, settings)
-            container = replace(entry.container, networks={**entry.container.networks, network: got})
-            asked = {**(entry.record.asked or _present(entry.container)), network: settings}
-            self._context.records.save(entry, replace(entry.record, container=container, asked=asked))
-
-    async def disconnect(self, id: str, network: str, force: bool = False) -> None:
-        """Leave a network. Raises Conflict when it is not on it, unless `force`."""
-        entry = self._find(id)
-        async with entry.lock:
-            if network not in entry.container.networks and not force:
-                raise Conflict(f"container {entry.id} is not connected to network {network}")
-            if self._context.running(entry):
-                await self._context.networks.disconnect(entry.id, network)
-            left = {name: e for name, e in entry.container.networks.items() if name != network}
-            asked = {n: e for n, e in (entry.record.asked or _present(entry.container)).items() if n != network}
-            container = replace(entry.container, networks=left)
-            self._context.records.save(entry, replace(entry.record, container=container, asked=asked))
-
-
-def _present(container: Container) -> dict[str, EndpointSettings]:
-    """The networks of a container that was created without naming any."""
-    return {name: EndpointSettings() for name in container.networks}

@@ -20,10 +20,11 @@ from shoal.engine.conmon import RuntimeFailure, Started
 from shoal.engine.context import Context, log
 from shoal.engine.creation import VolumeSource
 from shoal.engine.records import Entry, Record
+from shoal.engine.wishes import released, request
 from shoal.kit.clock import ZERO_TIME
-from shoal.model.container import Container, ContainerState, EndpointSettings
+from shoal.model.container import Container, ContainerState
 from shoal.model.errors import Conflict, InvalidArgument, NotFound, NotModified, ShoalError
-from shoal.network.sandbox import Sandbox, SandboxRequest
+from shoal.network.sandbox import Sandbox
 
 _ANONYMOUS = re.compile("[0-9a-f]{64}")
 
@@ -100,7 +101,7 @@ class Lifecycle:
         context, record = self._context, entry.record
         namespaces, shm = self._shared(record.container)
         async with asyncio.TaskGroup() as group:
-            network = group.create_task(context.networks.open(request(entry)))
+            network = group.create_task(context.networks.open(request(entry.record)))
             group.create_task(context.workers.run(context.launcher.prepare, record))
         sandbox = network.result()
         return await context.workers.run(context.launcher.create, record, sandbox, namespaces, shm), sandbox
@@ -219,7 +220,7 @@ class Lifecycle:
         except BaseExceptionGroup as faults:
             log.error("cleaning up container %s: %s", entry.id[:12], "; ".join(map(str, faults.exceptions)))
         container = entry.container
-        kept = {name: entry.record.asked.get(name, _released(e)) for name, e in container.networks.items()}
+        kept = {name: entry.record.asked.get(name, released(e)) for name, e in container.networks.items()}
         context.records.observe(entry, replace(entry.record, container=replace(container, networks=kept, ports={})))
 
     async def _kill_all(self, entry: Entry) -> None:
@@ -275,28 +276,7 @@ class Lifecycle:
                     self._volumes.remove(point.name)
 
 
-def _released(endpoint: EndpointSettings) -> EndpointSettings:
-    """What `inspect` shows of a network while the container does not run."""
-    return EndpointSettings(
-        ipam_config=endpoint.ipam_config, aliases=endpoint.aliases, driver_opts=endpoint.driver_opts,
-        network_id=endpoint.network_id, dns_names=endpoint.dns_names,
-    )  # fmt: skip
-
-
 def _failure(entry: Entry, fault: Exception) -> failures.Failure:
     if isinstance(fault, RuntimeFailure):
         return failures.explain(str(fault), entry.container.path)
     return failures.Failure(128, str(fault))
-
-
-def request(entry: Entry) -> SandboxRequest:
-    """What to ask of the network for a container."""
-    container = entry.container
-    config, host = container.config, container.host_config
-    return SandboxRequest(
-        container_id=container.id, name=container.name, hostname=config.hostname, domainname=config.domainname,
-        network_mode="none" if config.network_disabled else host.network_mode or "bridge",
-        endpoints=entry.record.asked, port_bindings=host.port_bindings, exposed_ports=sorted(config.exposed_ports),
-        publish_all=host.publish_all_ports, dns=host.dns, dns_options=host.dns_options, dns_search=host.dns_search,
-        extra_hosts=host.extra_hosts,
-    )  # fmt: skip

@@ -10,8 +10,9 @@ from contextlib import suppress
 
 from shoal.engine import linux, restart
 from shoal.engine.context import Context, log
-from shoal.engine.lifecycle import Lifecycle, request
+from shoal.engine.lifecycle import Lifecycle
 from shoal.engine.records import Entry
+from shoal.engine.wishes import request
 from shoal.kit.clock import ZERO_TIME
 from shoal.model.errors import ShoalError
 
@@ -44,7 +45,7 @@ async def _adopt(context: Context, lifecycle: Lifecycle, entry: Entry) -> None:
     record = entry.record
     if linux.start_time(record.conmon) == record.conmon_started and record.conmon:
         with suppress(ShoalError):
-            await context.networks.open(request(entry))
+            await context.networks.open(request(record))
         # killed between writing the record and letting the process go: it still waits
         await context.workers.run(context.conmon.release, entry.id)
     lifecycle.watch(entry)
