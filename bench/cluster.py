@@ -11,7 +11,7 @@ from demo.shell import Shell
 from demo.workplace import Workplace, workplace
 
 SUBNET = "192.168.96"
-HTTPD = """-c 'CMD ["httpd","-f","-p","80","-h","/www"]'"""
+HTTPD = """-c 'CMD ["httpd","-f","-p","80","-h","/www"]' -c 'STOPSIGNAL SIGKILL'"""
 REDIS = """-c 'CMD ["redis-server","--protected-mode","no","--save",""]'"""
 
 

@@ -13,7 +13,7 @@ from demo.shell import Shell
 from demo.workplace import PASSWORD, USER, Workplace
 
 STACK = "getstartedlab"
-HTTPD = """-c 'CMD ["httpd","-f","-p","80","-h","/www"]'"""
+HTTPD = """-c 'CMD ["httpd","-f","-p","80","-h","/www"]' -c 'STOPSIGNAL SIGKILL'"""
 REDIS = """-c 'CMD ["redis-server","--protected-mode","no"]'"""
 NOT_A_MANAGER = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state."
 
