@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 from aiohttp import web
 
-from shoal.api import present_engine
+from shoal.api import present_engine, swarm_events
 from shoal.api.call import Call
 from shoal.api.routing import Route
 from shoal.api.stream import streaming
+from shoal.kit.tasks import background
 from shoal.model.engine import Event
+from shoal.model.errors import Unavailable
 from shoal.model.filters import Filters
 
 _KINDS = ("config", "container", "daemon", "image", "network", "node", "plugin", "secret", "service", "volume")
+_QUEUE = 1000
 _ALLOWED = (*_KINDS, "event", "label", "scope", "type")
 
 
@@ -19,11 +25,26 @@ async def events(call: Call) -> web.StreamResponse:
     """Past events from `since`, then the present until `until`; without `until`, as long as the client listens."""
     asked = call.filters(_ALLOWED)
     since, until = call.moment("since"), call.moment("until")
-    async with streaming(call, "application/json") as stream:
-        async for event in call.context.engine.events.subscribe(since, until):
-            if wanted(event, asked):
-                await stream.json(present_engine.event(event, call.version))
+    context = call.context
+    queue: asyncio.Queue[Event | None] = asyncio.Queue(_QUEUE)
+    local = context.engine.events.subscribe(since, until)
+    async with background(_forward(local, queue, last=True)) as group:
+        try:
+            group.create_task(_forward(swarm_events.listen(context.control, context.clock), queue))
+        except Unavailable:
+            pass  # no manager: this engine's own events are all there is
+        async with streaming(call, "application/json") as stream:
+            while (event := await queue.get()) is not None:
+                if wanted(event, asked):
+                    await stream.json(present_engine.event(event, call.version))
     return stream.response
+
+
+async def _forward(source: AsyncIterator[Event], queue: asyncio.Queue[Event | None], last: bool = False) -> None:
+    async for event in source:
+        await queue.put(event)
+    if last:
+        await queue.put(None)
 
 
 def wanted(event: Event, asked: Filters) -> bool:

@@ -7,6 +7,7 @@ Reading order: `validate`, `commit`, `services`, `nodes`, `networks`, `cluster`;
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
@@ -16,7 +17,7 @@ from shoal.manager.control.nodes import Nodes
 from shoal.manager.control.services import Services
 from shoal.model.objects import Cluster, Network, Node, Service, ServiceStatus, Task
 from shoal.model.swarm_spec import ClusterSpec, NetworkSpec, NodeSpec, ServiceSpec
-from shoal.store.base import Store
+from shoal.store.base import Store, Subscription
 
 __all__ = ["Control", "initial_objects"]
 
@@ -30,6 +31,10 @@ class Control:
         self.nodes = Nodes(store, clock)
         self.networks = Networks(store, ids)
         self.clusters = Clusters(store, new_token)
+
+    def subscribe(self) -> AbstractContextManager[Subscription]:
+        """Every change of the swarm's objects from now on."""
+        return self._store.subscribe()
 
     # --- services and tasks -------------------------------------------------------------------------------------------
 
