@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = settings.absolute()
         os.chdir("/")  # what the daemon starts must not keep, or litter, the directory it was started in
         with alone(settings):
-            _check_machine()
+            _check_machine(settings.data_root)
             _run(settings)
     except (ShoalError, OSError) as fault:
         print(f"shoald: {fault}", file=sys.stderr)
@@ -100,10 +100,10 @@ def _check_pidfile(path: Path) -> None:
         )
 
 
-def _check_machine() -> None:
+def _check_machine(data_root: Path) -> None:
     from shoal.engine import doctor
 
-    for finding in doctor.quick():
+    for finding in doctor.quick(data_root):
         if finding.ok:
             continue
         if finding.fatal:

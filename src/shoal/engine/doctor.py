@@ -30,6 +30,8 @@ class Finding(Struct, frozen=True):
         return f"ok       {self.name}" if self.ok else f"missing  {self.name}: {self.problem}; {self.remedy}"
 
 
+DATA_ROOT = Path("/var/lib/shoal")
+
 _PROGRAMS = {
     "crun": ("crun", True, "containers cannot run"),
     "conmon": ("conmon", True, "containers cannot run"),
@@ -55,14 +57,14 @@ _SPENT_ON = {
 }
 
 
-def quick() -> list[Finding]:
+def quick(data_root: Path = DATA_ROOT) -> list[Finding]:
     """The checks that cost nothing."""
-    return [*_root(), *_programs(), *_libraries(), *_overlay(), *_cgroups()]
+    return [*_root(), *_programs(), *_libraries(), *_overlay(), *_data_root(data_root.absolute()), *_cgroups()]
 
 
-def full() -> list[Finding]:
+def full(data_root: Path = DATA_ROOT) -> list[Finding]:
     """Every check; the kernel's network features are tried out in a namespace of their own."""
-    return [*quick(), *_features(), *_forwarding()]
+    return [*quick(data_root), *_features()]
 
 
 def _root() -> Iterator[Finding]:
@@ -147,15 +149,26 @@ def _features() -> Iterator[Finding]:
         )
 
 
-def _forwarding() -> Iterator[Finding]:
-    path = Path("/proc/sys/net/ipv4/ip_forward")
+def _data_root(data_root: Path) -> Iterator[Finding]:
+    kind = filesystem_of(data_root, Path("/proc/self/mountinfo").read_text())
     yield Finding(
-        name="ip_forward",
-        ok=path.exists() and path.read_text().strip() == "1",
-        fatal=False,
-        problem="IPv4 forwarding is off",
-        remedy="nothing, if shoald may switch it on; else sysctl -w net.ipv4.ip_forward=1",
+        name="data root",
+        ok=kind not in ("overlay", "aufs", "nfs", "nfs4"),
+        problem=f"{data_root} lies on {kind}, on which images cannot be stacked",
+        remedy="choose a directory on a local disk (ext4, xfs, btrfs) or tmpfs with --data-root",
     )
+
+
+def filesystem_of(path: Path, mountinfo: str) -> str:
+    """The kind of file system that `path` lies on, from the text of /proc/self/mountinfo."""
+    best, kind = "", ""
+    for line in mountinfo.splitlines():
+        place, _, rest = line.partition(" - ")
+        point = place.split()[4].replace("\\040", " ")
+        inside = path == Path(point) or Path(point) in path.parents
+        if inside and len(point) >= len(best):  # of several on one point the last one counts
+            best, kind = point, rest.split()[0]
+    return kind
 
 
 def _succeeds(command: list[str], run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run) -> bool:

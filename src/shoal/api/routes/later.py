@@ -52,6 +52,7 @@ async def nothing_to_prune(call: Call) -> web.Response:
 
 
 _SECRETS, _CONFIGS = not_offered("secrets", swarm=True), not_offered("configs", swarm=True)
+_COPY = not_offered("copies into and out of containers", "use a volume, or `docker exec` with tar")
 _BUILD = not_offered("image builds", "build elsewhere, then `docker load`, `docker import` or push to a registry")
 
 ROUTES = [
@@ -74,5 +75,10 @@ ROUTES = [
     Route("POST", "/commit", not_offered("commits of containers")),
     Route("GET", "/images/search", not_offered("searches of a registry", "use the registry's own page")),
     Route("GET", "/containers/{id}/attach/ws", not_offered("attachments over WebSocket", "use attach")),
-    Route("GET", "/containers/{id}/changes", not_offered("changes of containers' files")),
+    Route("GET", "/containers/{id}/changes", not_offered("lists of a container's changed files")),
+    Route("GET", "/containers/{id}/export", not_offered("exports of containers")),
+    Route("GET", "/containers/{id}/archive", _COPY),
+    Route("HEAD", "/containers/{id}/archive", _COPY),
+    Route("PUT", "/containers/{id}/archive", _COPY),
+    Route("POST", "/swarm/unlock", not_offered("locked swarms", swarm=False)),
 ]
