@@ -21,10 +21,10 @@ class Finding(Struct, frozen=True):
 
     name: str
     ok: bool
-    fatal: bool = True
-    """Without it the daemon cannot do its work at all."""
     problem: str
     advice: str
+    fatal: bool = True
+    """Without it the daemon cannot do its work at all."""
 
     @property
     def detail(self) -> str:
