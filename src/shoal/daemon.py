@@ -107,8 +107,8 @@ def _check_machine(data_root: Path) -> None:
         if finding.ok:
             continue
         if finding.fatal:
-            raise FailedPrecondition(f"{finding.problem}: {finding.advice} (`shoal doctor` tells more)")
-        _log.warning("%s: %s", finding.problem, finding.advice)
+            raise FailedPrecondition(f"{finding.problem}: {finding.remedy} (`shoal doctor` tells more)")
+        _log.warning("%s: %s", finding.problem, finding.remedy)
 
 
 def _run(settings: Settings) -> None:

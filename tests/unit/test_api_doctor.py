@@ -13,8 +13,8 @@ def test_findings_say_what_to_do() -> None:
     assert len({finding.name for finding in findings}) == len(findings)
     for finding in findings:
         assert finding.problem
-        assert finding.advice
-        assert bool(finding.detail) is not finding.ok
+        assert finding.remedy
+        assert str(finding).startswith("ok" if finding.ok else "missing")
 
 
 def test_the_file_system_below_a_path() -> None:

@@ -1,6 +1,6 @@
 """What this machine must have to run containers and overlays, and what to do about what is missing.
 
-`quick` is what the daemon asks at its start (milliseconds, files only); `check` tries the kernel's features too, in
+`quick` is what the daemon asks at its start (milliseconds, files only); `full` tries the kernel's features too, in
 namespaces that end with the trial.
 """
 
@@ -22,14 +22,12 @@ class Finding(Struct, frozen=True):
     name: str
     ok: bool
     problem: str
-    advice: str
+    remedy: str
     fatal: bool = True
     """Without it the daemon cannot do its work at all."""
 
-    @property
-    def detail(self) -> str:
-        """What is missing; nothing when all is well."""
-        return "" if self.ok else self.problem
+    def __str__(self) -> str:
+        return f"ok       {self.name}" if self.ok else f"missing  {self.name}: {self.problem}; {self.remedy}"
 
 
 DATA_ROOT = Path("/var/lib/shoal")
@@ -64,14 +62,14 @@ def quick(data_root: Path = DATA_ROOT) -> list[Finding]:
     return [*_root(), *_programs(), *_libraries(), *_overlay(), *_data_root(data_root.absolute()), *_cgroups()]
 
 
-def check(data_root: Path = DATA_ROOT) -> list[Finding]:
+def full(data_root: Path = DATA_ROOT) -> list[Finding]:
     """Every check; the kernel's network features are tried out in a namespace of their own."""
     return [*quick(data_root), *_features()]
 
 
 def _root() -> Iterator[Finding]:
     ok = os.geteuid() == 0
-    yield Finding(name="root", ok=ok, problem="not running as root", advice="run it with sudo or as a system service")
+    yield Finding(name="root", ok=ok, problem="not running as root", remedy="run it with sudo or as a system service")
 
 
 def _programs() -> Iterator[Finding]:
@@ -82,7 +80,7 @@ def _programs() -> Iterator[Finding]:
             ok=shutil.which(program, path=path) is not None,
             fatal=fatal,
             problem=f"the program {program} is not installed: {without}",
-            advice=f"install the package {package} (Debian: apt install {package})",
+            remedy=f"install the package {package} (Debian: apt install {package})",
         )
 
 
@@ -93,7 +91,7 @@ def _libraries() -> Iterator[Finding]:
             ok=_loads(library),
             fatal=fatal,
             problem=f"the library {library} is not installed: {without}",
-            advice=f"install the package {package} (Debian: apt install {package})",
+            remedy=f"install the package {package} (Debian: apt install {package})",
         )
 
 
@@ -110,7 +108,7 @@ def _overlay() -> Iterator[Finding]:
         name="overlayfs",
         ok=_filesystem("overlay"),
         problem="the kernel has no overlay file system: images cannot be stacked",
-        advice="load it (modprobe overlay), or use a kernel with CONFIG_OVERLAY_FS",
+        remedy="load it (modprobe overlay), or use a kernel with CONFIG_OVERLAY_FS",
     )
 
 
@@ -137,7 +135,7 @@ def _cgroups() -> Iterator[Finding]:
             name=f"cgroup {controller}",
             ok=controller in present,
             problem=f"the control group for {controller} is not available: its limits cannot be kept",
-            advice="mount /sys/fs/cgroup, and do not disable the controller on the kernel's command line",
+            remedy="mount /sys/fs/cgroup, and do not disable the controller on the kernel's command line",
         )
 
 
@@ -147,7 +145,7 @@ def _features() -> Iterator[Finding]:
             name=feature,
             ok=_succeeds(["unshare", "--net", "sh", "-c", trial]),
             problem=f"the kernel refused a trial of {feature}: {_SPENT_ON[feature]}",
-            advice=f"load it (modprobe {feature}), and see that iproute2 and nftables are installed",
+            remedy=f"load it (modprobe {feature}), and see that iproute2 and nftables are installed",
         )
 
 
@@ -157,7 +155,7 @@ def _data_root(data_root: Path) -> Iterator[Finding]:
         name="data root",
         ok=kind not in ("overlay", "aufs", "nfs", "nfs4"),
         problem=f"{data_root} lies on {kind}, on which images cannot be stacked",
-        advice="choose a directory on a local disk (ext4, xfs, btrfs) or tmpfs with --data-root",
+        remedy="choose a directory on a local disk (ext4, xfs, btrfs) or tmpfs with --data-root",
     )
 
 
