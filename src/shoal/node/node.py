@@ -224,7 +224,7 @@ class Node:
             return self._options.executor()
         from shoal.agent.containers import EngineExecutor
 
-        assert self._engine is not None
+        assert self._engine is not None and self._networks is not None
 
         def trust() -> TLSInfo:
             return tls_info(local.state.certificates.load_root() or b"")

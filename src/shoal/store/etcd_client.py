@@ -29,6 +29,9 @@ LOCAL_TIMEOUT = 2.0
 """Seconds for a call that the member answers alone."""
 
 _PATH_LIMIT = 100
+_PASSING = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED)
+_PASSING_WORDS = ("context deadline exceeded", "raft: stopped", "server stopped", "request timed out", "not supported for learner")
+"""What etcd says, with an unspecific status, when it cannot answer now."""
 
 
 class EtcdError(Exception):
@@ -189,7 +192,7 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except GRPCError as fault:
-        if fault.status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED):
+        if fault.status in _PASSING or any(words in (fault.message or "") for words in _PASSING_WORDS):
             raise Unavailable(NO_LEADER) from fault
         raise EtcdError(fault.message or fault.status.name) from fault
     except (OSError, StreamTerminatedError, ProtocolError) as fault:
