@@ -174,6 +174,36 @@ def _spin(seconds: float) -> None:
         pass
 
 
+@pytest.mark.parametrize("delay", [0.03, 0.05, 0.07, 0.09, 0.11])
+async def test_killed_while_containers_come_and_go(delay: float) -> None:
+    """Killed while it starts, cleans up and removes many: afterwards nothing is mounted, kept or running but what is
+    listed as running."""
+    with place() as where:
+        daemon = await asyncio.to_thread(Daemon, where)
+        for number in range(12):
+            daemon.ask(f"brief{number}", "true", {"AutoRemove": number % 2 == 0})
+        for _ in range(4):
+            daemon.line()
+        await asyncio.to_thread(_spin, delay)
+        daemon.kill()
+        async with last_engine(where) as engine:
+            await until(
+                lambda: all(
+                    not c.state.running and not (c.host_config.auto_remove and c.state.status == "exited")
+                    for c in engine.containers.list()
+                )
+            )
+            await until(lambda: mounts_below(where.root) == [])
+            known = {c.id for c in engine.containers.list()}
+            folder = where.options.data_root / "containers"
+            await until(lambda: {entry.name for entry in folder.iterdir()} == known)
+            await until(lambda: not list((where.options.exec_root / "c").iterdir()))
+            for container in engine.containers.list():
+                assert container.state.exit_code == 0
+                await engine.containers.start(container.id)
+                assert (await engine.containers.wait(container.id))[0] == 0
+
+
 async def test_policies_after_the_daemon_was_away() -> None:
     """After a restart `always` runs again, `unless-stopped` only if no user stopped it; auto-remove is honoured."""
     with place() as where:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from shoal.engine.defaults import DEVICE_RULES
 from shoal.model.container import HostConfig
 from shoal.model.errors import InvalidArgument, ShoalError
 
+_RETRIES = 250
 _MANAGED = ("cpu", "cpuset", "memory", "pids", "io")
 
 
@@ -257,11 +259,15 @@ def _delegate(folder: Path) -> None:
 
 
 def _rmtree(folder: Path) -> None:
+    """Remove a cgroup. One whose last process has just ended is busy for another moment."""
     for where, _, _ in os.walk(folder, topdown=False):
-        try:
-            os.rmdir(where)
-        except FileNotFoundError:
-            pass
-        except OSError as fault:
-            if fault.errno != errno.EBUSY:
-                raise
+        for attempt in range(_RETRIES):
+            try:
+                os.rmdir(where)
+                break
+            except FileNotFoundError:
+                break
+            except OSError as fault:
+                if fault.errno != errno.EBUSY or attempt == _RETRIES - 1:
+                    raise
+                time.sleep(0.002)
