@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from shoal.api.client import Client, ConnectionFault, DaemonError, config_dir, from_environment
 from shoal.cli.flags import Flag, Options
+from shoal.model.errors import ShoalError as ShoalFault
 
 if TYPE_CHECKING:
     from shoal.cli.config import ConfigFile
@@ -177,5 +178,5 @@ OBJECT_FORMAT = """Format output using a custom template:
 
 __all__ = [
     "DECLARED", "OBJECT_FORMAT", "TABLE_FORMAT", "Command", "CommandFault", "ConnectionFault", "Context", "DaemonError",
-    "Flag", "Options", "RunFault", "ShowHelp", "command", "confirmed", "fail", "text_of",
+    "Flag", "Options", "RunFault", "ShoalFault", "ShowHelp", "command", "confirmed", "fail", "text_of",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ def inspect(context: Context, names: Iterable[str], find: Callable[[str], Any], 
     """
     found: list[Any] = []
     faults: list[str] = []
-    template = _template(form)
+    template = template_of(form)
     for name in names:
         try:
             found.append(find(name))
@@ -63,7 +63,8 @@ def _said(fault: Exception) -> str:
     raise fault
 
 
-def _template(form: str) -> Callable[[Json], str] | None:
+def template_of(form: str) -> Callable[[Json], str] | None:
+    """What prints an object with --format; None without it. Raises CommandFault for what is no template."""
     if not form:
         return None
     from shoal.kit.gotemplate import Template, TemplateError
