@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -293,6 +294,20 @@ async def test_files(networks: Networks) -> None:
     named = await networks.open(request(network_mode="web"))
     assert named.resolv_conf.startswith("nameserver 127.0.0.11\n")
     assert "ndots:0" in named.resolv_conf
+
+
+async def test_beside_a_firewall_that_drops(lab: Lab, tmp_path: Path, node: Path, client: Path) -> None:
+    """On a host whose FORWARD policy is DROP, as Docker Engine sets it, ports and egress work; no rule is left."""
+    for rule in (["-P", "FORWARD", "DROP"], ["-N", "DOCKER-USER"], ["-A", "FORWARD", "-j", "DOCKER-USER"]):
+        subprocess.run(["nsenter", f"--net={node}", "iptables", *rule], check=True)
+    async with Networks(tmp_path / "state", tmp_path / "run", netns=node) as networks:
+        wanted = request(port_bindings=publish("80/tcp", "8080"))
+        box = await networks.open(wanted)
+        with Server(box.netns, 80, "box"), Server(client, 9000, "outside"):
+            assert ask(client, NODE, 8080) == f"box {CLIENT}"
+            assert ask(box.netns, CLIENT, 9000) == f"outside {NODE}"
+        await networks.close(wanted.container_id)
+    assert "docker0" not in nft("list", "ruleset", netns=node)
 
 
 async def test_loopback_of_the_host_is_safe(networks: Networks, node: Path) -> None:

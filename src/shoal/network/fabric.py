@@ -78,8 +78,12 @@ class Fabric:
         async with self._lock:
             if rules != self._mesh:
                 self._hold_mesh_ports(rules)
-                self._mesh = rules
+                before, self._mesh = self._mesh, rules
                 await self._refresh()
+                if before and (not rules or rules.bridge != before.bridge):
+                    await self._threads.run(expel, self.node.namespace, before.bridge)
+                if rules and (not before or rules.bridge != before.bridge):
+                    await self._threads.run(admit, self.node.namespace, rules.bridge)
 
     def _hold_mesh_ports(self, rules: MeshRules | None) -> None:
         """Nobody else on this node may have the mesh's ports; who has one already keeps it."""

@@ -141,6 +141,8 @@ class Swarm:
             self._users.setdefault(network_id, set()).add(container_id)
             if network_id not in self._segments:
                 await self._settle(network_id)
+            if network_id not in self._segments:
+                raise ShoalError(f"cannot create the overlay network {network_id} on this node: see the daemon's log")
 
     async def unuse(self, network_id: str, container_id: str) -> None:
         """A container has left an overlay: remove it after the last one. Idempotent."""
@@ -209,7 +211,8 @@ class Swarm:
     async def _mesh(self) -> None:
         ingress = next((item for item in self._snapshots.values() if item.network.spec.ingress), None)
         held = self._segments.get(ingress.network.id) if ingress else None
-        if not ingress or not held:
-            await self._fabric.mesh(None)
-        else:
-            await self._fabric.mesh(mesh.mesh_rules(ingress, self._state.node_id, held.mtu))
+        rules = mesh.mesh_rules(ingress, self._state.node_id, held.mtu) if ingress and held else None
+        try:
+            await self._fabric.mesh(rules)
+        except (OSError, ShoalError):
+            log.exception("cannot bring the routing mesh up to date")  # the next update writes all of it
