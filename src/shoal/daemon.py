@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -34,6 +35,7 @@ _LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program `shoald`. Exits 0 after SIGTERM or SIGINT, 1 with one sentence when it cannot start."""
+    gc.disable()  # loading modules makes many objects and no garbage: a fifth of the start
     try:
         settings = parse(sys.argv[1:] if arguments is None else arguments)
         start_logging(settings.log_level)
@@ -172,6 +174,8 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         for listener in sockets:
             await api.listen(listener, tls)
         _log.info("Shoal %s is ready (process %d, data in %s)", __version__, os.getpid(), settings.data_root)
+        gc.freeze()
+        gc.enable()
         notify("READY=1")
         await stop.wait()
         notify("STOPPING=1")

@@ -9,35 +9,35 @@ import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from shoal.agent.networks import LocalNetworks
 from shoal.agent.remotes import Remote
-from shoal.ca.root import tls_info
-from shoal.ca.tokens import parse_token
 from shoal.engine.engine import Engine
 from shoal.kit.backoff import backoff
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
 from shoal.kit.tasks import background
-from shoal.manager.control import Control
 from shoal.model import errors
 from shoal.model.errors import InvalidArgument, ShoalError, Unavailable
 from shoal.model.objects import Node as NodeObject
 from shoal.model.objects import TLSInfo
 from shoal.model.service_logs import LogRequest, LogSelector, ServiceLogLine
 from shoal.network.networks import Networks
-from shoal.node import departure, logs
 from shoal.node.addresses import Addresses, join_host, remote, resolve
-from shoal.node.founding import availability, found
 from shoal.node.info import ACTIVE, ERROR, INACTIVE, PENDING, TWO_MANAGERS, RemoteManager, SwarmInfo
-from shoal.node.joining import fetch_root, request_certificate
-from shoal.node.life import Life
 from shoal.node.local import Local, NodeOptions
 from shoal.node.requests import DEFAULT_LISTEN, InitRequest, JoinRequest
 from shoal.node.state import DockerState, StateDirectory
+
+if TYPE_CHECKING:
+    from shoal.agent.networks import LocalNetworks
+    from shoal.manager.control import Control
+    from shoal.node.life import Life
+
+# What only a machine in a swarm needs is imported where it is used: it is a third of all there is to load, and a daemon
+# outside a swarm starts without it.
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,8 @@ class Node:
 
     async def init(self, request: InitRequest) -> str:
         """Begin a swarm; returns this node's id. Raises what docker raises."""
+        from shoal.node.founding import found
+
         async with self._busy:
             if self._life is not None and request.force_new_cluster:
                 return await self._force_new_cluster()
@@ -115,6 +117,9 @@ class Node:
 
     async def join(self, request: JoinRequest) -> None:
         """Join a swarm, in the role that the token grants. Raises what docker raises."""
+        from shoal.ca.tokens import parse_token
+        from shoal.node.founding import availability
+
         async with self._busy:
             self._check_free()
             addrs = [remote(addr) for addr in request.remote_addrs]
@@ -140,6 +145,8 @@ class Node:
 
     async def leave(self, force: bool = False) -> None:
         """Leave the swarm: what it runs here is removed, and everything this node knew of it."""
+        from shoal.node import departure
+
         async with self._busy:
             if self._life is None and not self._joining:
                 raise Unavailable(errors.NOT_PART_OF_SWARM)
@@ -169,6 +176,8 @@ class Node:
         """The lines of services' tasks, as they come. Raises Unavailable when this is no manager."""
         self.control  # noqa: B018 - for its errors
         assert self._life is not None and self._life.manager is not None
+        from shoal.node import logs
+
         return logs.lines(self._life.manager, selector, request)
 
     def swarm_info(self) -> SwarmInfo:
@@ -215,6 +224,8 @@ class Node:
         local = Local(self._state, addresses, clock=self._clock, ids=self._ids, rng=self._rng, options=self._options)
         if local.identity.is_manager:
             local.manager_moved(*local.own)
+        from shoal.node.life import Life
+
         self._life = Life(local, self._executor(local), self._networks, **how)
         self._spawn(self._live(self._life))
         return self._life
@@ -223,6 +234,7 @@ class Node:
         if self._options.executor is not None:
             return self._options.executor()
         from shoal.agent.containers import EngineExecutor
+        from shoal.ca.root import tls_info
 
         assert self._engine is not None and self._networks is not None
 
@@ -241,6 +253,8 @@ class Node:
 
     async def _join(self, state: DockerState) -> None:
         """Get a certificate, unless an earlier try got one, and live."""
+        from shoal.node.joining import fetch_root, request_certificate
+
         self._joining = True
         try:
             addrs = state.remote_addr.split(",")
