@@ -84,6 +84,8 @@ class Session:
 
         `agent` is what this software calls itself; `established` is called when the leader has taken us.
         """
+        async with asyncio.timeout(FIRST_MESSAGE):  # an address that is gone may not even refuse
+            await self._channel.__connect__()
         description = await asyncio.to_thread(self._describe)
         request = pb.SessionRequest(description=description_to_wire(description), session_id=previous)
         async with opened(self._stub.Session, request, {"shoal-agent": agent}) as stream:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from shoal.agent.agent import Agent
 from shoal.agent.executor import Executor
@@ -21,6 +23,7 @@ from shoal.kit.backoff import backoff
 from shoal.kit.tasks import Bell, background
 from shoal.model.errors import PermissionDenied, ShoalError
 from shoal.model.objects import Node
+from shoal.node import beacon, discovery
 from shoal.node.addresses import moved
 from shoal.node.founding import Founding
 from shoal.node.joining import renew_certificate
@@ -82,7 +85,7 @@ class Life:
 
     async def run(self) -> None:
         """Live, until cancelled."""
-        async with self.agent, background(self.agent.run(), self._renew(), self._follow_address()):
+        async with self.agent, background(self.agent.run(), self._renew(), self._follow_address(), *self._discovery()):
             waits = backoff(0.1, 30.0)
             while True:
                 if not self.local.identity.is_manager:
@@ -195,6 +198,20 @@ class Life:
             if node is not None and node.certificate.csr == csr:
                 return KeyPair(node.certificate.pem, key)
         return await renew_certificate(self.local.other_managers(), self.local.state.certificates)
+
+    # --- where everybody is -------------------------------------------------------------------------------------------
+
+    def _discovery(self) -> list[Coroutine[Any, Any, None]]:
+        if not self.local.options.discovery_port:
+            return []
+        return [
+            discovery.serve(self.local, self._managers_moved),
+            beacon.call_when_lost(self.local, self.agent.connected),
+        ]
+
+    def _managers_moved(self) -> None:
+        if not self.agent.connected.is_set():
+            self.agent.renew_session()
 
     # --- the machine's address ----------------------------------------------------------------------------------------
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ from shoal.manager.serving import NodeProtocol
 from shoal.model.base import decode
 from shoal.model.errors import OutOfSequence, ShoalError, Unavailable
 from shoal.model.objects import ManagerStatus, Node
+from shoal.node import beacon, discovery
 from shoal.node.addresses import join_host
 from shoal.node.founding import Founding
 from shoal.node.joining import connected
@@ -74,6 +76,8 @@ class ManagerSide:
             group.create_task(decide_while_leading(self.store, fence, self.local.clock, self.local.ids))
             group.create_task(follow_roles(self.store, fence, self.membership))
             group.create_task(watch.run(fence))
+            if self.local.options.discovery_port:
+                group.create_task(discovery.tell_the_missed(self.local, lambda: self.store.view))
 
     async def announce_address(self) -> None:
         """Make the store know this manager's present address: its record, etcd's member, etcd's certificate."""
@@ -92,6 +96,17 @@ class ManagerSide:
                 continue
         if (cluster := self.store.view.cluster) is not None:
             await renew_peer_certificate(self.local, cluster)
+
+    def listening(self) -> list[Coroutine[Any, Any, None]]:
+        """Hear nodes that have lost all managers."""
+        if not self.local.options.discovery_port:
+            return []
+
+        async def answer(node_id: str, address: str) -> None:
+            if self.store.view.get(Node, node_id) is not None:
+                await discovery.tell(self.local, node_id, address, discovery.known_managers(self.store.view))
+
+        return [beacon.listen(self.local, answer)]
 
     async def upkeep(self) -> None:
         """Keep address and certificate current, for ever."""
@@ -149,7 +164,7 @@ async def run_manager(
         addresses = local.addresses
         await side.protocol.start(addresses.listen, addresses.port, local.server_context)
         try:
-            async with background(side.leadership.run(side.lead), side.upkeep()):
+            async with background(side.leadership.run(side.lead), side.upkeep(), *side.listening()):
                 yield side
         finally:
             await side.protocol.close()

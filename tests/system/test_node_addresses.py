@@ -1,0 +1,148 @@
+"""Nodes on a LAN of network namespaces: killed, moved to other addresses, started again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.network_lab import Lab, ip
+from tests.waiting import until_sync
+
+pytestmark = pytest.mark.system
+ROOT = Path(__file__).parents[2]
+
+
+class Host:
+    """A namespace with one address and, while it is on, a node in a process of its own."""
+
+    def __init__(self, lab: Lab, directory: Path, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self.netns = lab.host(name, address)
+        self._directory = directory / f"node-{name}"
+        self._process: subprocess.Popen[str] | None = None
+
+    def on(self) -> None:
+        self._process = subprocess.Popen(
+            ["nsenter", f"--net={self.netns}", sys.executable, "-m", "tests.system.node_daemon", self._directory, self.name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def ask(self, *command: Any) -> Any:
+        assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def move(self, address: str) -> None:
+        """Take another address, the old one is gone."""
+        ip("addr", "del", f"{self.address}/24", "dev", "eth0", netns=self.netns)
+        ip("addr", "add", f"{address}/24", "dev", "eth0", netns=self.netns)
+        self.address = address
+
+    def init(self) -> None:
+        self.ask("init", {"advertise_addr": self.address})
+
+    def join(self, manager: Host, role: str) -> None:
+        token = manager.ask("tokens")[role.capitalize()]
+        self.ask("join", {"remote_addrs": [manager.address], "join_token": token})
+
+
+@pytest.fixture
+def lan(tmp_path: Path) -> Iterator[list[Host]]:
+    lab = Lab(tmp_path)
+    hosts: list[Host] = []
+    try:
+        for number, name in enumerate(("one", "two", "three")):
+            hosts.append(Host(lab, tmp_path, name, f"192.168.99.{101 + number}"))
+        yield hosts
+    finally:
+        for host in hosts:
+            host.kill()
+        lab.close()
+
+
+def is_ready(manager: Host, host: Host) -> bool:
+    return any(
+        node["Description"].get("Hostname") == host.name
+        and node["Status"]["State"] == "ready"
+        and node["Status"]["Addr"] == host.address
+        for node in manager.ask("nodes")
+    )
+
+
+def is_active(host: Host) -> bool:
+    info = host.ask("info")
+    return info["LocalNodeState"] == "active" and info["NodeAddr"] == host.address
+
+
+def test_a_killed_manager_and_its_worker_find_each_other_at_new_addresses(lan: list[Host]) -> None:
+    """Manager and worker are killed, both get other addresses, and the swarm is whole again by itself."""
+    one, two, _ = lan
+    one.on()
+    two.on()
+    one.init()
+    two.join(one, "worker")
+    until_sync(lambda: is_ready(one, two))
+    one.kill()
+    two.kill()
+    one.move("192.168.99.111")
+    two.move("192.168.99.112")
+    one.on()
+    two.on()
+    until_sync(lambda: is_active(one), 20)
+    until_sync(lambda: is_ready(one, two), 30)
+    assert is_active(two)
+
+
+def test_a_manager_that_moves_while_it_runs_is_followed(lan: list[Host]) -> None:
+    """The only manager's address changes under it: its worker, which kept its own, is told and comes back."""
+    one, two, _ = lan
+    one.on()
+    two.on()
+    one.init()
+    two.join(one, "worker")
+    one.move("192.168.99.121")
+    until_sync(lambda: is_active(one), 20)
+    until_sync(lambda: is_ready(one, one), 30)
+    until_sync(lambda: is_ready(one, two), 30)
+
+
+def test_one_of_three_managers_moves(lan: list[Host]) -> None:
+    """A manager that was killed and comes back at another address is a member again; the others never stopped."""
+    one, two, three = lan
+    for host in lan:
+        host.on()
+    one.init()
+    two.join(one, "manager")
+    three.join(one, "manager")
+    until_sync(lambda: all(is_ready(one, host) for host in lan))
+    until_sync(lambda: _reachable(one) == 3, 20)
+    three.kill()
+    three.move("192.168.99.133")
+    assert len(one.ask("nodes")) == 3
+    three.on()
+    until_sync(lambda: is_active(three), 30)
+    until_sync(lambda: is_ready(one, three), 30)
+    until_sync(lambda: _reachable(two) == 3, 20)
+    assert f"{three.address}:2377" in [node["ManagerStatus"]["Addr"] for node in two.ask("nodes")]
+
+
+def _reachable(manager: Host) -> int:
+    return sum(node.get("ManagerStatus", {}).get("Reachability") == "reachable" for node in manager.ask("nodes"))
