@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from shoal.engine.engine import Engine
 from shoal.engine.logs import LogOptions
 from shoal.model.container import ContainerConfig, ContainerRestartPolicy, HostConfig
 from tests.system.engine_setup import IMAGE, Place, clear, engine_at, mounts_below, output, run
-from tests.waiting import until
+from tests.waiting import until, until_sync
 
 pytestmark = pytest.mark.system
 
@@ -93,8 +94,18 @@ def place() -> Iterator[Place]:
     made = Place()
     try:
         yield made
+        until_sync(lambda: not processes_of(made))
     finally:
         made.delete()
+
+
+def processes_of(place: Place) -> list[str]:
+    """The command lines of processes that belong to an engine at `place`: conmon and crun, not the test itself."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.append(path.read_bytes().decode(errors="replace"))
+    return [line for line in lines if f"{place.options.exec_root}/c/" in line]
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -210,6 +211,8 @@ def test_paths_stay_inside_the_root(tmp_path: Path) -> None:
     assert rootfs.read(tmp_path, "absolute") == "inside"
     assert rootfs.resolve(tmp_path, "/../../new/file") == str(tmp_path / "new/file")
     assert rootfs.read(tmp_path, "/missing") == ""
+    os.mkfifo(tmp_path / "pipe")
+    assert rootfs.read(tmp_path, "/pipe") == ""  # and does not wait for somebody to write
     with pytest.raises(InvalidArgument):
         rootfs.resolve(tmp_path, "/loop")
 

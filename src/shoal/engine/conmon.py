@@ -149,8 +149,7 @@ class Conmon:
 
     def forget(self, id: str) -> None:
         """Remove what conmon and crun left of a container that has ended."""
-        for path in (self._exits / id,):
-            path.unlink(missing_ok=True)
+        (self._exits / id).unlink(missing_ok=True)
         for folder in (self._options.exec_root / "crun" / id, self.bundle(id)):
             _remove_flat(folder)
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from shoal.engine import defaults, health, limits, log_rotation, mounts, restart, seccomp, signals
+from shoal.engine import defaults, health, limits, log_rotation, mounts, restart, rootfs, seccomp, signals
 from shoal.engine.context import Context
 from shoal.engine.merge import merge, words
 from shoal.engine.mounts import Planned
@@ -155,7 +155,7 @@ class Creator:
             )
             source, name, driver = volume.mountpoint, volume.name, volume.driver
             if planned.subpath:
-                source = os.path.join(source, planned.subpath.lstrip("/"))
+                source = rootfs.resolve(source, planned.subpath)  # never leads out of the volume
         mode = planned.mode or ("z" if planned.kind == "volume" and not planned.read_only else "")
         return MountPoint(
             type=planned.kind, name=name, source=source, destination=planned.target, driver=driver, mode=mode,

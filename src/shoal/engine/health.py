@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 from shoal.engine.context import Context
 from shoal.engine.execs import ExecConfig, Execs
 from shoal.engine.records import Entry
+from shoal.kit.units import format_duration
 from shoal.model.container import ContainerConfig, Health, HealthResult
 from shoal.model.errors import InvalidArgument, ShoalError
 from shoal.model.swarm_spec import HealthConfig
@@ -127,36 +127,31 @@ class Checks:
             self._context.tell(entry.container, f"health_status: {health.status}")
 
     async def _probe(self, entry: Entry, wanted: Settings) -> HealthResult | None:
+        """Run the check once; None when the container is not there to be probed."""
         start = self._context.clock.now()
-        output, code = bytearray(), -1
-        config = ExecConfig(cmd=wanted.command, attach_stdout=True, attach_stderr=True)
         try:
-            id = self._execs.create(entry, config)
+            id = self._execs.create(entry, ExecConfig(cmd=wanted.command, attach_stdout=True, attach_stderr=True))
         except ShoalError:
             return None
         try:
             async with asyncio.timeout(wanted.timeout):
-                stream = await self._execs.start(id)
-                assert stream is not None
-                async for _, data in stream:
-                    output += data[: _OUTPUT - len(output)]
-                code = await self._execs.code(id)
+                code, output = await self._output(id)
         except TimeoutError:
             self._execs.kill(id)
-            output = bytearray(f"Health check exceeded timeout ({_duration(wanted.timeout)})".encode())
-            with suppress(UnboundLocalError):
-                if stream is not None:
-                    stream.close()
+            code, output = -1, f"Health check exceeded timeout ({format_duration(round(wanted.timeout * _SECOND))})"
         except ShoalError as fault:
-            output = bytearray(str(fault).encode())
+            code, output = -1, str(fault)
         finally:
             self._execs.discard(id)
-        return HealthResult(
-            start=start, end=self._context.clock.now(), exit_code=code, output=output.decode(errors="replace")
-        )
+        return HealthResult(start=start, end=self._context.clock.now(), exit_code=code, output=output)
 
-
-def _duration(seconds: float) -> str:
-    from shoal.kit.units import format_duration
-
-    return format_duration(round(seconds * _SECOND))
+    async def _output(self, id: str) -> tuple[int, str]:
+        stream = await self._execs.start(id)
+        assert stream is not None
+        output = bytearray()
+        try:
+            async for _, data in stream:
+                output += data[: _OUTPUT - len(output)]
+            return await self._execs.code(id), output.decode(errors="replace")
+        finally:
+            stream.close()

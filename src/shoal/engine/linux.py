@@ -14,11 +14,7 @@ from shoal.kit.tasks import Bell
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-MS_RDONLY = 0x1
-MS_REMOUNT = 0x20
-MS_BIND = 0x1000
-MS_PRIVATE = 0x40000
-MNT_DETACH = 2
+_MNT_DETACH = 2
 _IN_CHANGED = 0x2 | 0x8 | 0x80 | 0x100 | 0x400 | 0x800  # modify, close after write, moved to, create, delete/move self
 _IN_HEADER = struct.Struct("iIII")
 
@@ -32,7 +28,7 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
 
 def umount(target: str) -> None:
     """Detach what is mounted at `target` at once, in use or not; nothing mounted there is fine."""
-    if _libc.umount2(target.encode(), MNT_DETACH):
+    if _libc.umount2(target.encode(), _MNT_DETACH):
         error = ctypes.get_errno()
         if error not in (2, 22):
             raise OSError(error, os.strerror(error), target)

@@ -54,6 +54,9 @@ async def _adopt(context: Context, lifecycle: Lifecycle, entry: Entry) -> None:
 async def _undo(context: Context, id: str, cgroup: str) -> None:
     """Clear away what a start that nobody was told of has left."""
     if context.conmon.bundle(id).exists():
+        # A conmon that the killed daemon had forked but not yet executed would be overlooked below: without this file
+        # it comes to nothing.
+        (context.conmon.bundle(id) / "config.json").unlink(missing_ok=True)
         while pids := await context.workers.run(_processes, id, os.fsencode(context.conmon.bundle(id))):
             for pid in pids:  # again and again: one of them may just have made the next
                 started = linux.start_time(pid)
