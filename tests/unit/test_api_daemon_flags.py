@@ -28,7 +28,34 @@ def test_defaults(tmp_path: Path) -> None:
 def test_flags() -> None:
     """The everyday flags of dockerd mean the same here."""
     settings = parse(
-        ["-H", "unix:///a", "-H", "tcp://0.0.0.0:2376", "--tlsverify", "--tlscacert", "ca", "--tlscert", "c", "--tlskey", "k", "--label", "a=b", "--label", "c=d", "--insecure-registry", "r:5000", "-p", "/p", "--data-root", "/d", "--exec-root", "/e", "-D", "--log-opt", "max-size=1m"]
+        [
+            "-H",
+            "unix:///a",
+            "-H",
+            "tcp://0.0.0.0:2376",
+            "--tlsverify",
+            "--tlscacert",
+            "ca",
+            "--tlscert",
+            "c",
+            "--tlskey",
+            "k",
+            "--label",
+            "a=b",
+            "--label",
+            "c=d",
+            "--insecure-registry",
+            "r:5000",
+            "-p",
+            "/p",
+            "--data-root",
+            "/d",
+            "--exec-root",
+            "/e",
+            "-D",
+            "--log-opt",
+            "max-size=1m",
+        ]
     )
     assert settings.hosts == ["unix:///a", "tcp://0.0.0.0:2376"]
     assert (settings.tls, settings.tls_verify, settings.tls_ca) == (True, True, Path("ca"))

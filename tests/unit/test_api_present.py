@@ -93,7 +93,7 @@ def test_task_states_are_words_and_networks_whole() -> None:
         id="t1", slot=1, service_id="s1", node_id="n1", status=TaskStatus(state=TaskState.RUNNING, message="started"),
         networks_attachments=[NetworkAttachment(network_id="net1", addresses=["10.0.1.3/24"])],
     )  # fmt: skip
-    shown = present.task(task, {"net1": network}.get)
+    shown = present.task(task, present.networks_in_tasks({"net1": network}.get))
     assert shown["Status"]["State"] == "running"
     assert shown["DesiredState"] == "running"
     assert shown["Status"]["ContainerStatus"] == {"ContainerID": "", "PID": 0, "ExitCode": 0}

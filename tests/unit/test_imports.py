@@ -9,7 +9,7 @@ import pytest
 
 import shoal
 
-ORDER = "daemon cli ui stack machine api node manager agent engine network store ca wire model kit".split()  # noqa: SIM905
+ORDER = "daemon daemon_flags cli ui stack machine api node manager agent engine network store ca wire model kit".split()  # noqa: SIM905
 CLIENT = {"cli", "ui", "stack", "machine"}
 SOURCE = Path(shoal.__file__).parent
 FILES = [path for path in sorted(SOURCE.rglob("*.py")) if "pb" not in path.relative_to(SOURCE).parts[:-1]]

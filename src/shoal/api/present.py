@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from shoal.api.printing import or_null, printed
@@ -11,8 +12,8 @@ from shoal.model.base import ZERO_TIME
 from shoal.model.objects import Cluster, Endpoint, Network, Node, Service, Task, TLSInfo
 from shoal.model.swarm_spec import ServiceMode, ServiceSpec, UpdateConfig
 
-NetworkOf = Callable[[str], "Network | None"]
-"""The swarm network of an id."""
+NetworkOf = Callable[[str], "dict[str, Any] | None"]
+"""The network of an id, as it stands inside a task; made by `networks_in_tasks`."""
 
 _SECOND = 10**9
 
@@ -62,13 +63,24 @@ def with_defaults(spec: ServiceSpec) -> dict[str, Any]:
     return shown
 
 
+def networks_in_tasks(find: Callable[[str], Network | None]) -> NetworkOf:
+    """Prints each network once, however many tasks are on it."""
+
+    @cache
+    def shown(id: str) -> dict[str, Any] | None:
+        found = find(id)
+        return swarm_network_in_task(found) if found is not None else None
+
+    return shown
+
+
 def task(thing: Task, network_of: NetworkOf) -> dict[str, Any]:
     """A task; each of its networks is printed whole."""
     shown: dict[str, Any] = printed(thing)
     shown["Status"].setdefault("ContainerStatus", {"ContainerID": "", "PID": 0, "ExitCode": 0})
     shown["Status"]["PortStatus"] = shown["Status"].get("PortStatus") or {}
     attachments = [
-        {"Network": swarm_network_in_task(found), "Addresses": attachment.addresses}
+        {"Network": found, "Addresses": attachment.addresses}
         for attachment in thing.networks_attachments
         if (found := network_of(attachment.network_id)) is not None
     ]

@@ -29,7 +29,8 @@ async def list_tasks(call: Call) -> web.Response:
     rows = [task for task in control.list_tasks() if _wanted(task, asked, states)]
     if "_up-to-date" in asked and truth(asked["_up-to-date"][0]):
         rows = [task for task in rows if control.is_up_to_date(task)]
-    return answer([present.task(row, control.network_of) for row in rows])
+    network_of = present.networks_in_tasks(control.network_of)
+    return answer([present.task(row, network_of) for row in rows])
 
 
 def _state(word: str) -> TaskState:
@@ -63,7 +64,7 @@ def _wanted(task: Task, asked: Filters, states: list[TaskState]) -> bool:
 async def inspect(call: Call) -> web.Response:
     """GET /tasks/{id}."""
     control = call.context.control
-    return answer(present.task(control.get_task(call.params["id"]), control.network_of))
+    return answer(present.task(control.get_task(call.params["id"]), present.networks_in_tasks(control.network_of)))
 
 
 async def logs(call: Call) -> web.StreamResponse:
