@@ -100,7 +100,7 @@ class Shop:
         return str(self.store) in text or f"/{self.prefix}.0-24" in text
 
     def _group(self, text: str) -> bool:
-        return any(group_name(self.store / "machines" / name) in text for name in ("m1", "m2", "m3"))
+        return any(group_name(self.store / "machines" / f"m{number}") in text for number in range(1, 6))
 
 
 def _command(process: Path) -> str:
