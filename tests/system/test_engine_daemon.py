@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -231,6 +232,33 @@ async def test_policies_after_the_daemon_was_away() -> None:
             await until(lambda: engine.containers.find(always.id).state.running)
             assert not engine.containers.find(stopped.id).state.running
             await until(lambda: gone.id not in [c.id for c in engine.containers.list()])
+
+
+async def test_a_reboot_is_survived() -> None:
+    """After the machine went down with everything: what ran has ended with 255, `always` runs again, files are kept."""
+    with place() as where:
+        async with engine_at(where) as engine:
+            plain = await run(engine, "sh", "-c", "echo kept > /file; sleep 1000")
+            always = await run(engine, "sh", "-c", "echo again; sleep 1000", host=_policy("always"))
+            await until(lambda: output(engine, always.id))
+            bundles = [where.options.exec_root / "c" / c.id for c in (plain, always)]
+        for bundle in bundles:
+            for name in ("conmon.pid", "pid"):
+                with suppress(ProcessLookupError):
+                    os.kill(int((bundle / name).read_text()), signal.SIGKILL)
+        await until(lambda: not processes_of(where))
+        for mount in mounts_below(where.root):
+            subprocess.run(["umount", "-l", mount], check=True)
+        shutil.rmtree(where.options.exec_root)
+        async with last_engine(where) as engine:
+            await until(lambda: engine.containers.find(always.id).restart_count == 1)
+            await until(lambda: engine.containers.find(always.id).state.status == "running")
+            await until(lambda: engine.containers.find(plain.id).state.status == "exited")
+            assert engine.containers.find(plain.id).state.exit_code == 255
+            upper = where.options.data_root / "containers" / plain.id / "upper"
+            assert (upper / "file").read_text() == "kept\n"
+            await engine.containers.start(plain.id)
+            assert engine.containers.find(plain.id).state.running
 
 
 def _policy(name: str) -> HostConfig:
