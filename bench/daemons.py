@@ -55,13 +55,13 @@ def running(name: str, program: list[str]) -> Iterator[Daemon]:
     """Start a daemon in fresh namespaces with an address (10.99.0.1) and its own folders; stop it, remove all."""
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir="/var/tmp"))
     script = (
-        "ip link set lo up; ip link add bench0 type dummy; ip addr add 10.99.0.1/24 dev bench0; ip link set bench0 up; "
+        "ip link set lo up; ip link add bench0 type bridge; ip addr add 10.99.0.1/24 dev bench0; ip link set bench0 up; "
         'mount -t tmpfs tmpfs /run; mkdir -p /run/lock; exec "$@"'
     )
     command = [
         "unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *program,
         "-H", f"unix://{folder}/docker.sock", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/run",
-        "-p", f"{folder}/pid", "--log-level", "error",
+        "-p", f"{folder}/pid", 
     ]  # fmt: skip
     log = (folder / "log").open("w")
     with log, subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as child:

@@ -1,4 +1,4 @@
-"""Health checks: docker's rules (api 18.3) as a plain function, and the loop that applies them to a container."""
+"""Health checks: Docker Engine's rules as a plain function, and the loop that applies them to a container."""
 
 from __future__ import annotations
 

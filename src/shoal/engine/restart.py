@@ -1,4 +1,4 @@
-"""Restart policies of single containers: whether and when one that ended runs again (api 18.4). Pure."""
+"""Restart policies of single containers: whether and when one that ended runs again (as Docker Engine's). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promotion and demotion: the role that nodes have follows the role that they should have (semantics 15.9, 15.10).
+"""Promotion and demotion: the role that nodes have follows the role that they should have (as SwarmKit's role manager).
 
 A promoted node gets its role at once; the certificate follows from it. A demoted one first leaves the store's members,
 and only then loses the role. What cannot be done yet (a quorum would be lost) is tried again.

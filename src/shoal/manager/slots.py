@@ -79,7 +79,7 @@ def node_silent(draft: Draft, task: Task) -> bool:
 
 
 def dirty(draft: Draft, service: Service, task: Task) -> bool:
-    """Whether `task` must be replaced to be what `service` asks for now (semantics 8.3)."""
+    """Whether `task` must be replaced to be what `service` asks for now (as SwarmKit's updater)."""
     node = draft.get(Node, task.node_id) if task.node_id else None
     return differs(service, task, node)
 

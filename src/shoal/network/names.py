@@ -2,7 +2,7 @@
 
 A service's name (and each of its aliases) means its virtual address, or without one the addresses of its active
 tasks; `tasks.<service>` always means the tasks; a container's name means that container. Every name is also known as
-`<name>.<network>`. Records exist only while a task is active (semantics 18.1).
+`<name>.<network>`. Records exist only while a task is active (as in swarm mode's service discovery).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The allocator's pass: networks get subnets, services virtual addresses and ports, tasks and nodes addresses.
 
 Everything in use stands in the store; the address book is made from it. What cannot be had stays as it is, with the
-reason in the task's status, and is tried again when anything is freed (semantics 10).
+reason in the task's status, and is tried again when anything is freed (as in SwarmKit).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Published ports: which number a service's port gets on every node, and who has a number already (semantics 10.8)."""
+"""Published ports: which number a service's port gets on every node, and who has a number already (as in SwarmKit)."""
 
 from __future__ import annotations
 

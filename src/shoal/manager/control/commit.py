@@ -18,7 +18,7 @@ PAUSE = 0.02
 
 @contextmanager
 def across_the_wire() -> Iterator[None]:
-    """Failures in here show the prefix that docker's have when a manager found them (semantics 22.1)."""
+    """Failures in here show the prefix that docker's have when a manager found them (Docker's gRPC errors)."""
     try:
         yield
     except OutOfSequence:

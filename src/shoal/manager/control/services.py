@@ -206,7 +206,7 @@ def _auth_from(service: Service, source: str) -> str:
 
 
 def _check_ports(view: View, service_id: str, spec: EndpointSpec | None) -> None:
-    """No port may be published twice through the mesh, nor on a node and through the mesh (semantics 10.9)."""
+    """No port may be published twice through the mesh, nor on a node and through the mesh (as SwarmKit checks)."""
     asked = [port for port in (spec or EndpointSpec()).ports if port.published_port]
     if not asked:
         return

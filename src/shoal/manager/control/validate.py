@@ -1,4 +1,4 @@
-"""What a service's spec must satisfy, in docker's order and words (semantics 3.3, 22). Raises InvalidArgument."""
+"""What a service's spec must satisfy, in docker's order and words (SwarmKit's control API). Raises InvalidArgument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Global services: one task on every node that may have it (semantics 6)."""
+"""Global services: one task on every node that may have it (as SwarmKit's global one)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reaper: forgets tasks that are to be removed once they ended, and history beyond the limit (semantics 9)."""
+"""The reaper: forgets tasks that are to be removed once they ended, and history beyond the limit (as in SwarmKit)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replicated services: so many slots are filled, wherever the scheduler puts them (semantics 5)."""
+"""Replicated services: so many slots are filled, wherever the scheduler puts them (as in SwarmKit)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Restart supervision: a task that ended, or lost its node, is replaced if its policy says so, after a delay.
 
-Nothing is remembered: attempts are counted, and delays measured, from the tasks in the slot (semantics 4). A
+Nothing is remembered: attempts are counted, and delays measured, from the tasks in the slot (as in SwarmKit). A
 replacement is created at once, meant to become READY; its image is pulled during the delay.
 """
 

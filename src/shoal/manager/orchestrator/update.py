@@ -1,4 +1,4 @@
-"""The rolling update: out-of-date slots are replaced a few at a time, and watched (semantics 8).
+"""The rolling update: out-of-date slots are replaced a few at a time, and watched (as SwarmKit's updater).
 
 How far an update is can be read from the store at any moment: a slot was updated when it has a task of the new
 version that was created since the update began and follows one of another version. Such a task occupies one of the

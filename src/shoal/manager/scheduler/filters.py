@@ -1,4 +1,4 @@
-"""What rules a node out for a task, in swarm mode's order, and how that is said (semantics 11.3, 11.8)."""
+"""What rules a node out for a task, in swarm mode's order, and how that is said (SwarmKit's scheduler)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from shoal.model.states import TaskState
 from shoal.model.swarm_spec import GenericResource, Resources
 
 FAILURE_MEMORY = timedelta(minutes=5)
-"""How long a failure counts against a node (semantics 11.4)."""
+"""How long a failure counts against a node (SwarmKit's number)."""
 MOST_FAILURES = 20
 """How many failures of one version on one node are remembered; from five on more make no difference in kind."""
 

@@ -1,4 +1,4 @@
-"""The choice among the nodes that may run a task: spread, as evenly as the filters allow (semantics 11.4-11.7)."""
+"""The choice among the nodes that may run a task: spread, as evenly as the filters allow (SwarmKit's rules)."""
 
 from __future__ import annotations
 
