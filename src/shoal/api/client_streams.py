@@ -6,12 +6,13 @@ import json
 import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from queue import SimpleQueue
+from queue import Queue
 from typing import Any
 
 from shoal.api.client_http import ProtocolFault, Reader
 
 _CHUNK = 65536
+_MOST_WAITING = 1 << 20
 
 
 def objects(chunks: Iterable[bytes]) -> Iterator[Any]:
@@ -62,14 +63,21 @@ class Hijacked:
         self.multiplexed = multiplexed
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
-        self._inbox: SimpleQueue[bytes | None] = SimpleQueue()
+        self._inbox: Queue[bytes | None] = Queue(maxsize=16)
         self._outgoing = b""
         self._ending = False
         self._half_closed = False
 
     def feed(self, data: bytes | None) -> None:
-        """Send `data`, or with None: no more will come (half-close). From any thread."""
+        """Send `data`, or with None: no more will come (half-close).
+
+        For a thread other than the pump's: it waits while much is still to be sent.
+        """
         self._inbox.put(data)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the pump call `idle` now. From anywhere, also from a signal handler."""
         try:
             self._wake.send(b"!")
         except OSError:
@@ -87,7 +95,7 @@ class Hijacked:
             )
             if self._woken in readable:
                 self._woken.recv(4096)
-                self._collect()
+            self._collect()
             if writable or self._outgoing:
                 self._flush()
             if self._ending and not self._outgoing:
@@ -109,7 +117,7 @@ class Hijacked:
         return bool(pending and pending())
 
     def _collect(self) -> None:
-        while not self._inbox.empty():
+        while len(self._outgoing) < _MOST_WAITING and not self._inbox.empty():
             data = self._inbox.get()
             if data is None:
                 self._ending = True

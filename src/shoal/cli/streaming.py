@@ -106,7 +106,7 @@ def _woken_by_resize(hijacked: Hijacked, tty: bool) -> Iterator[None]:
     if not tty or number is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(number, lambda *_: hijacked.feed(b""))
+    before = signal.signal(number, lambda *_: hijacked.wake())
     try:
         yield
     finally:
