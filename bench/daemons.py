@@ -61,7 +61,7 @@ def running(name: str, program: list[str]) -> Iterator[Daemon]:
     command = [
         "unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *program,
         "-H", f"unix://{folder}/docker.sock", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/run",
-        "-p", f"{folder}/pid", 
+        "-p", f"{folder}/pid",
     ]  # fmt: skip
     log = (folder / "log").open("w")
     with log, subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as child:

@@ -144,9 +144,7 @@ async def test_removal_respects_names_and_containers(tmp_path: Path) -> None:
     await here.tag("app:1", "other:2")
     assert await here.remove("app:1") == [{"Untagged": "app:1"}]
     here.store.users = lambda: [User(container_id="c" * 64, image_id=made.id)]
-    with pytest.raises(
-        Conflict, match=r'reference "other:2" \(must force\) - container ccc'
-    ):
+    with pytest.raises(Conflict, match=r'reference "other:2" \(must force\) - container ccc'):
         await here.remove("other:2")
     here.store.users = list
     report = await here.remove("other:2")
