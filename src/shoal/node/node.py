@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 
@@ -236,12 +236,13 @@ class Node:
         from shoal.agent.containers import EngineExecutor
         from shoal.ca.root import tls_info
 
-        assert self._engine is not None and self._networks is not None
+        assert self._engine is not None
+        networks = cast("Networks", self._networks)
 
         def trust() -> TLSInfo:
             return tls_info(local.state.certificates.load_root() or b"")
 
-        return EngineExecutor(self._engine, self._networks.find, tls=trust)
+        return EngineExecutor(self._engine, networks.find, tls=trust)
 
     async def _live(self, life: Life) -> None:
         for wait in backoff(0.1, 30.0):
