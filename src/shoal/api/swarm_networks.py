@@ -26,10 +26,11 @@ def swarm_networks(call: Call) -> list[Network]:
 
 
 def everything(call: Call) -> list[dict[str, Any]]:
-    """Every network as it is printed; of one that both sides know, the swarm's form."""
+    """Every network as it is printed. On managers all of the swarm's, on workers those that reach them."""
     swarm = swarm_networks(call)
     known = {network.id for network in swarm}
-    local = [network for network in call.context.networks.list() if network.id not in known]
+    networks = call.context.networks
+    local = [network for network in (*networks.list(), *networks.of_swarm()) if network.id not in known]
     return [
         *(present_engine.local_network(network) for network in local),
         *(present.network(network) for network in swarm if network.spec.name not in PREDEFINED),

@@ -122,6 +122,10 @@ class Networks:
         """The networks of this engine: bridge, host, none and the users' own bridges."""
         return self._local.every()
 
+    def of_swarm(self) -> list[LocalNetwork]:
+        """The swarm's networks that reach this node: what a worker can show of them."""
+        return [_as_local(network) for network in self._swarm.every()]
+
     def find(self, wanted: str) -> LocalNetwork:
         """A network by name, id or the beginning of an id, local or of the swarm. NotFound: `network x not found`."""
         try:

@@ -58,6 +58,7 @@ class Swarm:
         self._segments: dict[str, Segment] = {}
         self._users: dict[str, set[str]] = {}
         self._mtus: dict[str, int] = {}
+        self._unfinished = False  # an update was cut short: the next one looks at everything
         self._lock = asyncio.Lock()
         self._arrived = asyncio.Condition()
 
@@ -84,9 +85,13 @@ class Swarm:
         async with self._lock:
             before = dict(self._snapshots)
             after = segments.merged(before, update)
-            everything = (node_id, update.data_path_port) != (self._state.node_id, self._state.data_path_port)
+            everything = self._unfinished or (node_id, update.data_path_port) != (
+                self._state.node_id,
+                self._state.data_path_port,
+            )
             changed = {key for key in before.keys() | after.keys() if everything or before.get(key) != after.get(key)}
             self._state = _State(node_id=node_id, data_path_port=update.data_path_port, snapshots=list(after.values()))
+            self._unfinished = True
             if changed:
                 await self._threads.run(write_private, self._path, encode(self._state))
             self._snapshots.clear()
@@ -98,6 +103,7 @@ class Swarm:
             self._arrived.notify_all()
         await self._services.follow(changed)
         await self._forget_withdrawn(before, after, changed)
+        self._unfinished = False
 
     async def leave(self) -> None:
         """Forget the swarm and remove everything that `apply` made. Idempotent."""
@@ -114,9 +120,13 @@ class Swarm:
             await self._threads.run(self._path.unlink, missing_ok=True)
         await self._services.follow(changed)
 
+    def every(self) -> list[Network]:
+        """The networks that this node was told of."""
+        return [snapshot.network for snapshot in self._snapshots.values()]
+
     def network(self, wanted: str) -> Network:
         """A swarm network by name, id or the beginning of an id; NotFound."""
-        found: Network = names.find("network", [item.network for item in self._snapshots.values()], wanted, "spec.name")
+        found: Network = names.find("network", self.every(), wanted, "spec.name")
         return found
 
     def place(self, wanted: str) -> Place:
