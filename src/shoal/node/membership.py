@@ -89,7 +89,12 @@ class EtcdMembership:
             status = await self._client.status()
             if status.leads and status.member_id == leaving.id:
                 await self._hand_over(leaving, voters)
-        await patiently(lambda: self._client.remove(leaving.id))
+        await patiently(lambda: self._remove(leaving.id))
+
+    async def _remove(self, member_id: int) -> None:
+        """Remove a member, unless an earlier try that seemed to fail did it."""
+        if any(one.id == member_id for one in await self._client.members()):
+            await self._client.remove(member_id)
 
     def _check_quorum(self, leaving: Member, voters: list[Member]) -> None:
         others = [one for one in voters if one.id != leaving.id]
@@ -118,12 +123,15 @@ class EtcdMembership:
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a change of members while etcd refuses it, `PATIENCE` seconds at most. Raises Unavailable then."""
+    """Repeat a change of members while etcd refuses it, `PATIENCE` seconds at most. Raises Unavailable then.
+
+    `call` may find that an earlier try was carried out after all: etcd's answer can get lost.
+    """
     deadline = asyncio.get_running_loop().time() + PATIENCE
     for wait in backoff(0.1, 1.0):
         try:
             return await call()
-        except EtcdError as fault:
+        except (EtcdError, Unavailable) as fault:
             if asyncio.get_running_loop().time() + wait > deadline:
                 raise Unavailable(f"the swarm's store did not accept the change of managers: {fault}") from fault
             await asyncio.sleep(wait)
