@@ -22,8 +22,11 @@ def figures() -> list[tuple[str, float | str, float | str, str]]:
         _swarm(place, shell)
         ratio = _mesh_ratio(shell)
         spread = _spread(shell)
+        idle = [_memory(shell, name) for name in ("bench1", "bench2")]
         recovered = _recovery(shell)
     return [
+        ("machine of a swarm: `shoald` as a manager, with etcd", idle[0], "", "MB"),
+        ("machine of a swarm: `shoald` as a worker", idle[1], "", "MB"),
         ("keep-alive requests/s through the mesh against straight to the container", ratio, "needs ip_vs", ""),
         ("spread over 5 replicas on 2 machines", spread, "", ""),
         ("worker killed -> its tasks running elsewhere", recovered, 18.5, "s"),
@@ -76,6 +79,14 @@ def _spread(shell: Shell) -> str:
             page = subprocess.run(["curl", "-s", url], capture_output=True, text=True, check=True).stdout
             counts.update(re.findall(r"Hostname:</b> (\w+)", page))
     return " ".join(str(count) for count in counts.values())
+
+
+def _memory(shell: Shell, machine: str) -> float:
+    """Megabytes (proportional set size) of a machine's daemon and its etcd."""
+    each = "grep -i ^pss: /proc/$q/smaps_rollup"
+    script = f"p=$(cat /run/shoald.pid); for q in $p $(cat /proc/$p/task/*/children); do {each}; done"
+    out = shell.run(f"docker-machine ssh {machine} '{script}'")
+    return sum(int(number) for number in re.findall(r"Pss: +(\d+) kB", out)) / 1000
 
 
 def _recovery(shell: Shell) -> float:
