@@ -453,6 +453,24 @@ async def test_update_is_idempotent_and_minimal(cluster: Cluster) -> None:
     assert before == (nft("-a", "list", "ruleset", netns=node.netns), nft("-a", "list", "ruleset", netns=task.netns))
 
 
+@pytest.mark.parametrize("milliseconds", range(0, 14, 2))
+async def test_an_update_that_is_cut_short_is_made_up_for(cluster: Cluster, client: Path, milliseconds: int) -> None:
+    """When an update is cancelled at any point, as by the end of a session, the next one puts everything right."""
+    one, two, _ = cluster.nodes
+    tasks = await cluster.run(one, two)
+    cluster.activate(1, False)
+    update = NetworkUpdate(revision=9, complete=True, snapshots=cluster.snapshots())
+    cut = asyncio.create_task(one.networks.apply(update, one.id))
+    await asyncio.wait([cut], timeout=milliseconds / 1000)
+    cut.cancel()
+    await asyncio.wait([cut])
+    await one.networks.apply(update, one.id)
+    with serving(tasks):
+        assert set(spread(client, one.address, 8080, 4)) == {"web0"}
+        assert set(spread(tasks[0].netns, cluster.vip, 80, 4)) == {"web0"}
+    assert await asyncio.to_thread(lookup, tasks[0].netns, "tasks.web") == ("NOERROR", ["10.0.1.10"])
+
+
 async def test_leaving_removes_everything(cluster: Cluster) -> None:
     """After the last container is closed and the swarm left, no link, table, namespace or file of it is on the node."""
     node = cluster.nodes[0]

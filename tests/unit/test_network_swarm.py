@@ -138,7 +138,7 @@ def test_entrances_never_collide(nodes: int, published: list[int]) -> None:
     """No two nodes or ports of a service share the port at which its tasks are addressed, and tasks know them all."""
     ports = [PortConfig(target_port=number, published_port=number) for number in published]
     state = snapshot(ingress=True, nodes=nodes, ports=ports)
-    gates = mesh.gates(state, "10.0.9.1").values()
+    gates = mesh.gates(state, mesh.service_at(state, "10.0.9.1")).values()
     for gate in gates:
         assert len({port for _, port, _ in gate.ports}) == len(published)
     everything = [port for gate in gates for _, port, _ in gate.ports]
@@ -152,7 +152,7 @@ def test_node_and_task_agree_on_entrances() -> None:
     state = snapshot(ingress=True)
     rules = mesh.mesh_rules(state, "n3", 1450)
     assert rules
-    gate = mesh.gates(state, "10.0.9.2")["10.0.0.5"]
+    gate = mesh.gates(state, "s")["10.0.0.5"]
     targets = {("tcp", 8080): 80, ("tcp", 8443): 443, ("udp", 8080): 53}
     assert set(gate.ports) == {
         (port.protocol, port.port, targets[port.protocol, port.published]) for port in rules.ports

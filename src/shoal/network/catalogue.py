@@ -80,13 +80,18 @@ class Catalogue:
         """Make sure that `place` exists on this node; the namespace that its bridge is in."""
         if place.kind == "overlay":
             await self._swarm.use(place.id, container_id)
-            return await self._home(place.kind, place.id)
+            ingress = self._swarm.is_ingress(place.id)
+            return await self._threads.run(self._overlays.home, ingress=ingress)
         await self.fabric.bridge(place)
         return self.fabric.node
 
     async def left(self, record: SandboxRecord, item: Attachment, *, dying: bool) -> None:
         """A container's interface is to go, alone or (`dying`) together with its namespace."""
-        await self._threads.run(silence if dying else unplug, await self._home(item.kind, item.network_id), item)
+        home: Home | None = self.fabric.node
+        if item.kind == "overlay" and not self._swarm.is_ingress(item.network_id):
+            home = await self._threads.run(self._overlays.present, ingress=False)
+        if home:
+            await self._threads.run(silence if dying else unplug, home, item)
         if item.kind == "overlay":
             await self._swarm.unuse(item.network_id, record.id)
 
@@ -96,8 +101,3 @@ class Catalogue:
             return (self._etc / name).read_text(errors="replace")
         except OSError:
             return ""
-
-    async def _home(self, kind: str, network_id: str) -> Home:
-        if kind != "overlay" or self._swarm.is_ingress(network_id):
-            return self.fabric.node
-        return await self._threads.run(self._overlays.home, ingress=False)

@@ -76,7 +76,7 @@ class Fabric:
     async def mesh(self, rules: MeshRules | None) -> None:
         """From now on the routing mesh is this."""
         async with self._lock:
-            if rules != self._mesh:
+            if rules != self._mesh or self._applied is None:
                 self._hold_mesh_ports(rules)
                 before, self._mesh = self._mesh, rules
                 await self._refresh()
@@ -139,11 +139,8 @@ class Fabric:
             new = None
             commands = ruleset.remove(self._name)
         if commands:
-            try:
-                await self._threads.run(self.node.nft.run, commands)
-            except Exception:
-                self._applied = None  # unknown now: the next refresh writes all of it
-                raise
+            self._applied = None  # so it stays if this is cut short: then the next refresh writes all of it
+            await self._threads.run(self.node.nft.run, commands)
         self._applied = new
 
 

@@ -39,10 +39,14 @@ def mesh_rules(snapshot: NetworkSnapshot, node_id: str, mtu: int) -> MeshRules |
     return MeshRules(places.overlay_bridge(snapshot.network.vxlan_id), subnet, mtu, tuple(ports))
 
 
-def gates(snapshot: NetworkSnapshot, address: str) -> dict[str, Gate]:
-    """The ingress nodes, by their address, as the container with `address` on the ingress network must know them."""
-    endpoint = next((item for item in snapshot.endpoints if item.address == address), None)
-    service = next((item for item in snapshot.services if endpoint and item.id == endpoint.service_id), None)
+def service_at(snapshot: NetworkSnapshot, address: str) -> str:
+    """The id of the service whose task has `address`; empty when no task is known to have it."""
+    return next((item.service_id for item in snapshot.endpoints if item.address == address), "")
+
+
+def gates(snapshot: NetworkSnapshot, service_id: str) -> dict[str, Gate]:
+    """The ingress nodes, by their address, as the tasks of a service must know them."""
+    service = next((item for item in snapshot.services if item.id == service_id), None)
     entrances = _entrances(snapshot, service) if service else {}
     subnet = IPv4Network(snapshot.network.ipam.config[0].subnet)
     found = {}
@@ -56,10 +60,10 @@ def gates(snapshot: NetworkSnapshot, address: str) -> dict[str, Gate]:
     return found
 
 
-def virtual_addresses(snapshot: NetworkSnapshot, container_id: str) -> list[VirtualAddress]:
-    """The services' addresses on a network and their active tasks, as one container uses them."""
+def virtual_addresses(snapshot: NetworkSnapshot) -> list[VirtualAddress]:
+    """The services' addresses on a network and their active tasks."""
     return [
-        VirtualAddress(service.vip, turned([item.address for item in active_of(snapshot, service.id)], container_id))
+        VirtualAddress(service.vip, tuple(item.address for item in active_of(snapshot, service.id)))
         for service in sorted(snapshot.services, key=lambda service: service.id)
         if service.vip
     ]

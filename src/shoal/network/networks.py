@@ -118,13 +118,13 @@ class Networks:
             if not self._sandboxes.every() and not self._swarm.active:
                 await self._fabric.clear()
 
-    def list(self) -> list[LocalNetwork]:
-        """The networks of this engine: bridge, host, none and the users' own bridges."""
-        return self._local.every()
-
     def of_swarm(self) -> list[LocalNetwork]:
         """The swarm's networks that reach this node: what a worker can show of them."""
         return [_as_local(network) for network in self._swarm.every()]
+
+    def list(self) -> list[LocalNetwork]:
+        """The networks of this engine: bridge, host, none and the users' own bridges."""
+        return self._local.every()
 
     def find(self, wanted: str) -> LocalNetwork:
         """A network by name, id or the beginning of an id, local or of the swarm. NotFound: `network x not found`."""
@@ -184,6 +184,10 @@ class Networks:
         Kept on disk, and served from there while no manager is heard. Idempotent.
         """
         await self._swarm.apply(update, node_id)
+
+    def peers(self) -> dict[str, str]:
+        """The nodes of the swarm by id, and the address of each, as last heard; also after a restart."""
+        return self._swarm.peers()
 
     async def leave_swarm(self) -> None:
         """Remove everything that `apply` made, and docker_gwbridge when no container is on it. Idempotent."""

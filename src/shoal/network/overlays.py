@@ -40,6 +40,10 @@ class Overlays:
                 self._home.netlink.run([links.change(links.LOOPBACK, up=True)])
             return self._home
 
+    def present(self, *, ingress: bool) -> Home | None:
+        """`home`, but None instead of making one."""
+        return self.home(ingress=ingress) if ingress or self._home or namespaces.exists(self._path) else None
+
     def underlay_mtu(self, address: str) -> int:
         """The MTU of the node's interface that has `address`; 1500 when none has it."""
         for index, item in routes.addresses(self._node.netlink):
@@ -101,8 +105,8 @@ class Overlays:
 
     def remove(self, segment: Segment) -> None:
         """Take a segment away. Idempotent."""
-        home = self.home(ingress=segment.ingress)
-        home.netlink.run([links.delete(segment.vxlan), links.delete(segment.bridge)])
+        if home := self.present(ingress=segment.ingress):
+            home.netlink.run([links.delete(segment.vxlan), links.delete(segment.bridge)])
 
     def end(self) -> None:
         """Remove the overlays' namespace with all that is in it. Idempotent."""

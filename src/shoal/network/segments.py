@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from shoal.model.netstate import EndpointRecord, NetworkSnapshot, NetworkUpdate, PeerRecord, mac_of
 from shoal.network import places, pools
@@ -123,4 +123,4 @@ def withdrawn(old: NetworkSnapshot | None, new: NetworkSnapshot | None) -> set[s
 def active_of(snapshot: NetworkSnapshot, service_id: str) -> list[EndpointRecord]:
     """A service's active endpoints, by address."""
     found = [item for item in snapshot.endpoints if item.active and item.service_id == service_id]
-    return sorted(found, key=lambda item: IPv4Address(item.address))
+    return sorted(found, key=lambda item: socket.inet_aton(item.address))

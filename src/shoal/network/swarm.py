@@ -67,6 +67,11 @@ class Swarm:
         """Whether there is anything of a swarm here."""
         return bool(self._snapshots or self._segments)
 
+    def peers(self) -> dict[str, str]:
+        """The nodes on the ingress network, so all of the swarm, by id: where each was when last heard of."""
+        ingress = (one for one in self._snapshots.values() if one.network.spec.ingress)
+        return {peer.node_id: peer.underlay for snapshot in ingress for peer in snapshot.peers if peer.underlay}
+
     async def restore(self, users: dict[str, set[str]]) -> None:
         """Take up the last good state. `users`: which containers are on which overlay."""
         if self._path.exists():
