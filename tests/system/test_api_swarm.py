@@ -151,8 +151,10 @@ def test_a_stack_answers_on_every_node(swarm: list[Daemon], tmp_path: Path) -> N
             return {"1", "2"} <= heard
 
         until_sync(ask, 20)
-    inspected = json.loads(manager.docker("network", "inspect", "demo_webnet"))[0]
-    assert (inspected["Scope"], inspected["Driver"]) == ("swarm", "overlay")
+    for one in swarm:
+        inspected = json.loads(one.docker("network", "inspect", "demo_webnet"))[0]
+        assert (inspected["Scope"], inspected["Driver"]) == ("swarm", "overlay")
+        assert [entry["Name"].split(".")[0] for entry in inspected["Containers"].values()] == ["demo_web"]
     manager.docker("stack", "rm", "demo")
     until_sync(lambda: "demo_webnet" not in manager.docker("network", "ls", "--format", "{{.Name}}"), 20)
 
