@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.agent.disk import Kept, TaskFiles
+from shoal.agent.disk import Kept, TaskFiles, TaskKeeper
 from shoal.agent.executor import Exit
 from shoal.agent.plan import generic_environment, plan, security_options
 from shoal.agent.pulls import parse_auth
 from shoal.agent.remotes import Remote, Remotes
 from shoal.agent.runner import Action, exit_error, failed_state, step
+from shoal.kit.tasks import background
 from shoal.model.errors import InvalidArgument, ShoalError, Unavailable
 from shoal.model.objects import (
     Endpoint,
@@ -38,6 +39,7 @@ from shoal.model.swarm_spec import (
     ResourceRequirements,
     TaskSpec,
 )
+from tests.waiting import until
 
 DESIRED = [
     TaskState.READY, TaskState.RUNNING, TaskState.COMPLETE, TaskState.SHUTDOWN, TaskState.REMOVE,
@@ -257,3 +259,20 @@ def test_tasks_on_disk(tmp_path: Path) -> None:
     files.remove("t1")
     with pytest.raises(ValueError, match="not a task id"):
         files.remove("../x")
+
+
+async def test_the_keeper_writes_behind(tmp_path: Path) -> None:
+    """Whatever was put is on disk when the keeper ends, the newest form of each task; what was dropped is gone."""
+    files = TaskFiles(tmp_path / "tasks")
+    keeper = TaskKeeper(files)
+    kept = Kept(task=service_task(), status=TaskStatus(state=TaskState.READY))
+    async with background(keeper.run()):
+        keeper.put(kept)
+        await until(lambda: files.load() == [kept])
+        gone = Kept(task=service_task(id="t2"), status=TaskStatus())
+        keeper.put(gone)
+        keeper.drop("t2")
+        newest = Kept(task=service_task(), status=TaskStatus(state=TaskState.RUNNING))
+        keeper.put(kept)
+        keeper.put(newest)
+    assert files.load() == [newest]

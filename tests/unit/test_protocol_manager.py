@@ -68,6 +68,8 @@ def test_deadlines() -> None:
     assert deadlines.next() == 4.0
     assert deadlines.expired(5.0) == ["b"]
     assert deadlines.expired(5.0) == []
+    deadlines.delay(2.0)
+    assert deadlines.next() == 8.0
     deadlines.drop("a")
     assert deadlines.next() is None
 
@@ -81,6 +83,8 @@ def test_registrations_are_limited() -> None:
         registrations.check("n", 7.9)
     registrations.check("other", 7.9)
     registrations.check("n", 8.0)
+    registrations.forget("n")
+    registrations.check("n", 8.1)
 
 
 def test_reports_only_rise() -> None:

@@ -17,12 +17,12 @@ from shoal.agent.disk import TaskFiles
 from shoal.agent.executor import Executor
 from shoal.agent.logs import LogPublisher
 from shoal.agent.networks import LocalNetworks, NetworkListener
-from shoal.agent.remotes import Remotes
+from shoal.agent.remotes import Remote, Remotes
 from shoal.agent.reports import Reporter
 from shoal.agent.session import News, Redescribe, Session
 from shoal.agent.worker import OutOfStep, Worker
 from shoal.kit.clock import Clock
-from shoal.kit.tasks import Group
+from shoal.kit.tasks import Bell, Group
 from shoal.model.errors import ShoalError
 from shoal.wire.grpc import TRANSPORT_ERRORS, channel, from_grpc
 
@@ -57,6 +57,8 @@ class Agent:
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.remotes = remotes
+        self.remote = Remote()
+        """The manager that it has a session with, or tries to have one with."""
         self._executor = executor
         self._context = context
         self._rng = rng
@@ -72,6 +74,7 @@ class Agent:
         self._connected = asyncio.Event()
         self._waits = self._backoff()
         self._renew = asyncio.Event()
+        self._hurry = Bell()
 
     async def __aenter__(self) -> Agent:
         await self.worker.__aenter__()
@@ -89,6 +92,11 @@ class Agent:
         """Begin a new session soon: the certificate or the managers' addresses have changed."""
         self._renew.set()
 
+    def hurry(self) -> None:
+        """A manager may be there again: do not wait for the next try."""
+        self._waits = self._backoff()
+        self._hurry.ring()
+
     async def run(self) -> None:
         """Hold a session, one after another, until cancelled."""
         while True:
@@ -98,7 +106,7 @@ class Agent:
                 continue
             except ShoalError as fault:
                 self._troubled(fault)
-            await asyncio.sleep(next(self._waits))
+            await self._hurry.wait(next(self._waits))
 
     async def leave(self) -> None:
         """The node leaves its swarm: remove all tasks and their containers. Cancel `run` first."""
@@ -106,7 +114,7 @@ class Agent:
 
     async def _hold(self) -> None:
         """One session. Raises Redescribe, or what went wrong as a ShoalError."""
-        remote = self.remotes.pick(self._rng)
+        self.remote = remote = self.remotes.pick(self._rng)
         self._renew.clear()
         try:
             async with channel(remote.addr, self._context) as to_leader:

@@ -1,14 +1,17 @@
 """The agent's copy of its tasks and their last statuses: a restarted agent goes on from there.
 
-One file per task, written whole or not at all. They outlive a killed process; a power cut may lose the newest status,
-which the container's own state then makes good.
+One file per task, written whole or not at all, in a thread: a slow disk holds up nobody. What a kill or a power cut
+loses is the newest of what was seen; every action can be repeated, and the container's own state makes it good.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
+from shoal.kit.tasks import Bell
 from shoal.model.base import Struct, decode, encode
 from shoal.model.errors import ShoalError
 from shoal.model.objects import Network, Task, TaskStatus
@@ -56,3 +59,44 @@ class TaskFiles:
         if not task_id.isalnum():
             raise ValueError(f"not a task id: {task_id!r}")
         return self._directory / f"{task_id}.json"
+
+
+class TaskKeeper:
+    """Writes behind: takes the newest of each task at once, and has it on disk a little later."""
+
+    def __init__(self, files: TaskFiles) -> None:
+        self._files = files
+        self._pending: dict[str, Kept | None] = {}
+        self._writing: dict[str, Kept | None] = {}
+        self._lock = threading.Lock()
+        self._bell = Bell()
+
+    def put(self, kept: Kept) -> None:
+        """Keep a task in this form."""
+        self._pending[kept.task.id] = kept
+        self._bell.ring()
+
+    def drop(self, task_id: str) -> None:
+        """Forget a task."""
+        self._pending[task_id] = None
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Write until cancelled; then the rest is written, too."""
+        try:
+            while True:
+                await self._bell.wait()
+                self._writing, self._pending = self._pending, {}
+                await asyncio.to_thread(self._write, self._writing)
+                self._writing = {}
+        finally:
+            self._write(self._writing | self._pending)
+            self._writing, self._pending = {}, {}
+
+    def _write(self, batch: dict[str, Kept | None]) -> None:
+        with self._lock:  # after a cancellation the thread may still be at it
+            for task_id, kept in batch.items():
+                if kept is None:
+                    self._files.remove(task_id)
+                else:
+                    self._files.save(kept)

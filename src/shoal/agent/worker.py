@@ -9,7 +9,7 @@ from types import TracebackType
 
 from msgspec.structs import replace
 
-from shoal.agent.disk import Kept, TaskFiles
+from shoal.agent.disk import Kept, TaskFiles, TaskKeeper
 from shoal.agent.executor import Controller, Executor
 from shoal.agent.reports import Reporter
 from shoal.agent.runner import Runner
@@ -31,6 +31,7 @@ class Worker:
     def __init__(self, executor: Executor, files: TaskFiles, reporter: Reporter, clock: Clock) -> None:
         self._executor = executor
         self._files = files
+        self._keeper = TaskKeeper(files)
         self._reporter = reporter
         self._clock = clock
         self._runners: dict[str, Runner] = {}
@@ -42,7 +43,7 @@ class Worker:
         """Called when a task has come, gone, or changed its state."""
 
     async def __aenter__(self) -> Worker:
-        self._group = await self._stack.enter_async_context(background())
+        self._group = await self._stack.enter_async_context(background(self._keeper.run()))
         for kept in self._files.load():
             self._networks.update((network.id, network) for network in kept.networks)
             self._begin(kept.task, kept.status)
@@ -65,7 +66,7 @@ class Worker:
         ]
 
     def _keep(self, task: Task, status: TaskStatus) -> None:
-        self._files.save(Kept(task=task, status=status, networks=self._networks_of(task)))
+        self._keeper.put(Kept(task=task, status=status, networks=self._networks_of(task)))
 
     def report_all(self) -> None:
         """Queue the status of every task: the first thing in each session."""
@@ -120,7 +121,7 @@ class Worker:
 
     async def _run(self, runner: Runner) -> None:
         await runner.run()
-        self._files.remove(runner.task.id)
+        self._keeper.drop(runner.task.id)
         self._reporter.forget(runner.task.id)
         if self._runners.get(runner.task.id) is runner:
             del self._runners[runner.task.id]

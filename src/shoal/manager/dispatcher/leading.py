@@ -15,6 +15,7 @@ from shoal.manager.dispatcher import records
 from shoal.manager.dispatcher.liveness import (
     GRACE,
     GRACE_UNKNOWN,
+    STALL,
     Deadlines,
     Registrations,
     heartbeat_period,
@@ -178,13 +179,17 @@ class Leading:
             self._expiry.ring()
 
     async def _expire(self) -> None:
-        """Nodes that are silent for too long are down."""
+        """Nodes that are silent for too long are down; but if it was this process that slept, nobody is blamed."""
         loop = asyncio.get_running_loop()
         while True:
             moment = self._deadlines.next()
             await self._expiry.wait(None if moment is None else max(0.0, moment - loop.time()))
+            late = loop.time() - moment if moment is not None else 0.0
+            if late > STALL:
+                self._deadlines.delay(late)
             for node_id in self._deadlines.expired(loop.time()):
                 known = self.sessions.find(node_id) is not None
+                self._registrations.forget(node_id)
                 self.sessions.close(node_id, Unavailable("heartbeat failure"))
                 message = "heartbeat failure" if known else 'heartbeat failure for node in "unknown" state'
                 self._batcher.submit(

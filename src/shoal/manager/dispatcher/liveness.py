@@ -12,6 +12,8 @@ GRACE = 3
 """So many periods of silence and a node is down."""
 GRACE_UNKNOWN = 6
 """The same right after a change of leaders, when agents are still looking for the new one."""
+STALL = 0.5
+"""Seconds by which a timer may be late before this process counts as stalled: what nodes sent meanwhile is unread."""
 REGISTRATIONS = 3
 REGISTRATION_WINDOW = 8.0
 """A node may register so often within so many seconds."""
@@ -46,6 +48,10 @@ class Deadlines:
     def __contains__(self, node_id: str) -> bool:
         return node_id in self._until
 
+    def delay(self, seconds: float) -> None:
+        """Give everybody so much more time."""
+        self._until = {node_id: moment + seconds for node_id, moment in self._until.items()}
+
     def expired(self, now: float) -> list[str]:
         """The nodes whose time is over; they are dropped."""
         late = sorted(node_id for node_id, moment in self._until.items() if moment <= now)
@@ -72,3 +78,7 @@ class Registrations:
         if len(recent) >= REGISTRATIONS:
             raise Unavailable(f"node {node_id} exceeded rate limit count of registrations")
         recent.append(now)
+
+    def forget(self, node_id: str) -> None:
+        """The node was given up: it may come back at once."""
+        self._recent.pop(node_id, None)
