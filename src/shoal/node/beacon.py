@@ -1,90 +1,92 @@
-"""A node that has lost every manager calls out on its subnets; managers that hear it answer (see `discovery`).
-
-A call is one broadcast datagram, `shoal? <swarm id> <node id>`: nothing in it is secret, and nothing in it is believed.
-"""
+"""Signed datagrams: a question or announcement to everyone on this machine's own subnets, answers to whoever asked."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+import struct
+from collections.abc import Callable
 
-from shoal.node.local import Local
+from shoal.kit.backoff import backoff
+from shoal.node.addresses import InterfaceAddress
+from shoal.node.discovery_limits import Limits
+from shoal.node.discovery_messages import LARGEST
 
 logger = logging.getLogger(__name__)
 
-PERIOD = 2.0
-"""Seconds between two calls of a node that is lost."""
-PATIENCE = 3.0
-"""Seconds without a manager after which a node counts as lost."""
-AGAIN = 1.0
-"""Seconds after which the same caller is answered again."""
-_MOST_CALLERS = 1000
+_EVERYONE = "255.255.255.255"
+_IP_PKTINFO = 8
+"""Linux's number of the option, which Python names from 3.14 on: through which interface, from which address."""
 
 
-class _Listener(asyncio.DatagramProtocol):
-    """Puts the calls of nodes of one swarm into a queue, each caller's at most once a second."""
+class Beacon:
+    """One UDP port. `heard(data, source)` gets every datagram that the limits let through."""
 
-    def __init__(self, cluster_id: str) -> None:
-        self._cluster_id = cluster_id
-        self._heard: dict[str, float] = {}
-        self.calls: asyncio.Queue[tuple[str, str]] = asyncio.Queue(100)
+    def __init__(self, host: str, port: int, heard: Callable[[bytes, tuple[str, int]], None]) -> None:
+        self._host = host
+        self._port = port
+        self._heard = heard
+        self._socket: socket.socket | None = None
+        self._limits = Limits()
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        words = data[:200].decode("ascii", "replace").split()
-        if len(words) != 3 or words[0] != "shoal?" or words[1] != self._cluster_id or not words[2].isalnum():
-            return
-        now = asyncio.get_running_loop().time()
-        if now - self._heard.get(addr[0], -AGAIN) < AGAIN or self.calls.full():
-            return
-        if len(self._heard) > _MOST_CALLERS:
-            self._heard.clear()
-        self._heard[addr[0]] = now
-        self.calls.put_nowait((words[2], addr[0]))
-
-
-async def listen(local: Local, answer: Callable[[str, str], Awaitable[object]]) -> None:
-    """On managers: `answer(node id, address)` every call of a node of this swarm, until cancelled."""
-    loop = asyncio.get_running_loop()
-    family = socket.AF_INET
-    try:
-        transport, listener = await loop.create_datagram_endpoint(
-            lambda: _Listener(local.identity.cluster_id),
-            local_addr=("0.0.0.0", local.options.discovery_port),
-            family=family,
-        )
-    except OSError as fault:
-        logger.warning("calls of lost nodes cannot be heard: port %d: %s", local.options.discovery_port, fault)
-        return
-    try:
-        while True:
-            node_id, address = await listener.calls.get()
-            if node_id != local.node_id:
-                await answer(node_id, address)
-    finally:
-        transport.close()
-
-
-async def call_when_lost(local: Local, found: asyncio.Event) -> None:
-    """On every node: call out while `found` (a session with the leader) is not set for long; until cancelled."""
-    while True:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await found.wait()
-        except TimeoutError:
-            call(local)
-        await asyncio.sleep(PERIOD)
-
-
-def call(local: Local) -> None:
-    """One call on each interface."""
-    message = f"shoal? {local.identity.cluster_id} {local.node_id}".encode()
-    for interface in {one.interface for one in local.options.interfaces() if ":" not in one.address}:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as speaker:
+    async def run(self) -> None:
+        """Listen, until cancelled. A port that is taken is tried again."""
+        for wait in backoff(1.0, 30.0):
             try:
-                speaker.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-                speaker.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
-                speaker.sendto(message, ("255.255.255.255", local.options.discovery_port))
+                self._socket = _bound(self._host, self._port)
             except OSError as fault:
-                logger.debug("no call on %s: %s", interface, fault)
+                logger.warning("nodes on the same network cannot find this one: %s", fault)
+                await asyncio.sleep(wait)
+                continue
+            loop = asyncio.get_running_loop()
+            try:
+                loop.add_reader(self._socket, self._read)
+                await loop.create_future()
+            finally:
+                loop.remove_reader(self._socket)
+                self._socket.close()
+                self._socket = None
+
+    def broadcast(self, datagram: bytes, interfaces: list[InterfaceAddress]) -> None:
+        """Send to everyone on each of these interfaces' links, whatever addresses they have by now."""
+        for one in interfaces:
+            address = ipaddress.ip_address(one.address)
+            if address.version != 4 or self._socket is None:
+                continue
+            try:
+                info = struct.pack("=I4s4s", socket.if_nametoindex(one.interface), address.packed, bytes(4))
+                how = [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
+                self._socket.sendmsg([datagram], how, 0, (_EVERYONE, self._port))
+            except OSError as fault:
+                logger.debug("nothing sent to everyone on %s: %s", one.interface, fault)
+
+    def send(self, datagram: bytes, target: tuple[str, int]) -> None:
+        """Send to one."""
+        try:
+            if self._socket is not None:
+                self._socket.sendto(datagram, target)
+        except OSError as fault:
+            logger.debug("nothing sent to %s: %s", target[0], fault)
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            data, source = self._socket.recvfrom(LARGEST + 1)
+        except OSError:  # an earlier datagram found nobody
+            return
+        if self._limits.admit(source[0], asyncio.get_running_loop().time()):
+            self._heard(data, (source[0], source[1]))
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    return made

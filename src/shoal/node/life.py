@@ -23,12 +23,14 @@ from shoal.kit.backoff import backoff
 from shoal.kit.tasks import Bell, background
 from shoal.model.errors import PermissionDenied, ShoalError
 from shoal.model.objects import Node
-from shoal.node import beacon, discovery
+from shoal.network.networks import Networks
+from shoal.node import discovery
 from shoal.node.addresses import moved
 from shoal.node.founding import Founding
 from shoal.node.joining import renew_certificate
 from shoal.node.local import Local
 from shoal.node.manager_side import ManagerSide, run_manager
+from shoal.node.seeking import Seeker
 from shoal.store.etcd_process import MemberRemoved
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class Life:
             troubled=self._troubled,
             log=logger.info,
         )
+        self._seeker = Seeker(local, self.agent, networks.peers if isinstance(networks, Networks) else dict)
         self._founding = founding
         self._force_new_cluster = force_new_cluster
         self._first_try = True
@@ -204,14 +207,7 @@ class Life:
     def _discovery(self) -> list[Coroutine[Any, Any, None]]:
         if not self.local.options.discovery_port:
             return []
-        return [
-            discovery.serve(self.local, self._managers_moved),
-            beacon.call_when_lost(self.local, self.agent.connected),
-        ]
-
-    def _managers_moved(self) -> None:
-        if not self.agent.connected.is_set():
-            self.agent.renew_session()
+        return [discovery.serve(self.local, self._seeker.learn), self._seeker.run()]
 
     # --- the machine's address ----------------------------------------------------------------------------------------
 

@@ -66,6 +66,9 @@ class Local:
         self.pair: KeyPair = pair
         self.identity: Identity = identity_of(pair.certificate)
         self.server_context: ssl.SSLContext = server_context(state.certificates)
+        self.member_context: ssl.SSLContext = server_context(state.certificates)
+        """For servers that talk to nodes of this swarm only: strangers get no further than the handshake."""
+        self.member_context.verify_mode = ssl.CERT_REQUIRED
         self.client_context: ssl.SSLContext = client_context(state.certificates)
         self.remotes = Remotes(state.load_managers(), state.save_managers)
 
@@ -109,6 +112,7 @@ class Local:
         """Use a new certificate from now on: on disk, and for every connection that is made after this."""
         self.state.certificates.save(pair)
         reload(self.server_context, self.state.certificates)
+        reload(self.member_context, self.state.certificates)
         reload(self.client_context, self.state.certificates)
         self.pair = pair
         self.identity = identity_of(pair.certificate)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -20,7 +19,7 @@ from shoal.manager.serving import NodeProtocol
 from shoal.model.base import decode
 from shoal.model.errors import OutOfSequence, ShoalError, Unavailable
 from shoal.model.objects import ManagerStatus, Node
-from shoal.node import beacon, discovery
+from shoal.node import discovery
 from shoal.node.addresses import join_host
 from shoal.node.founding import Founding
 from shoal.node.joining import connected
@@ -97,17 +96,6 @@ class ManagerSide:
         if (cluster := self.store.view.cluster) is not None:
             await renew_peer_certificate(self.local, cluster)
 
-    def listening(self) -> list[Coroutine[Any, Any, None]]:
-        """Hear nodes that have lost all managers."""
-        if not self.local.options.discovery_port:
-            return []
-
-        async def answer(node_id: str, address: str) -> None:
-            if self.store.view.get(Node, node_id) is not None:
-                await discovery.tell(self.local, node_id, address, discovery.known_managers(self.store.view))
-
-        return [beacon.listen(self.local, answer)]
-
     async def upkeep(self) -> None:
         """Keep address and certificate current, for ever."""
         while True:
@@ -164,7 +152,7 @@ async def run_manager(
         addresses = local.addresses
         await side.protocol.start(addresses.listen, addresses.port, local.server_context)
         try:
-            async with background(side.leadership.run(side.lead), side.upkeep(), *side.listening()):
+            async with background(side.leadership.run(side.lead), side.upkeep()):
                 yield side
         finally:
             await side.protocol.close()
