@@ -1,12 +1,13 @@
 """A node as a process of its own, for tests in network namespaces: `python -m tests.system.node_daemon DIRECTORY NAME`.
 
-Each line on stdin is a JSON list, a command and its arguments; each answer is a line of JSON on stdout.
+It logs to DIRECTORY.log. Each line on stdin is a JSON list, a command and its arguments; each answer is a line of JSON on stdout.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from shoal.kit.clock import SystemClock
 from shoal.kit.ids import RandomIds
 from shoal.model.base import to_builtins
 from shoal.model.errors import ShoalError
+from shoal.model.swarm_spec import NetworkSpec
 from shoal.node.local import NodeOptions
 from shoal.node.node import Node
 from shoal.node.requests import InitRequest, JoinRequest
@@ -28,6 +30,10 @@ async def _do(node: Node, command: str, arguments: list[Any]) -> Any:
         return await node.join(JoinRequest(**arguments[0]))
     if command == "leave":
         return await node.leave(*arguments)
+    if command == "network":
+        return (await node.control.create_network(NetworkSpec(name=arguments[0], driver="overlay"))).id
+    if command == "networks":
+        return [network.spec.name for network in node.control.list_networks()]
     if command == "info":
         return to_builtins(node.swarm_info())
     if command == "nodes":
@@ -37,6 +43,7 @@ async def _do(node: Node, command: str, arguments: list[Any]) -> Any:
 
 
 async def main(directory: str, name: str) -> None:
+    logging.basicConfig(filename=f"{directory}.log", level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
     executor = FakeExecutor(name)
     options = NodeOptions(hasty=True, address_period=0.3, executor=lambda: executor)
     async with Node(Path(directory), None, FakeNetworks(), SystemClock(), RandomIds(), options) as node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from tests.waiting import until_sync
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
+
+
+class Refused(Exception):
+    """A node answered with an error."""
 
 
 class Host:
@@ -47,7 +52,8 @@ class Host:
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
-        assert "error" not in answer, answer
+        if "error" in answer:
+            raise Refused(answer["error"])
         return answer["result"]
 
     def move(self, address: str) -> None:
@@ -141,7 +147,44 @@ def test_one_of_three_managers_moves(lan: list[Host]) -> None:
     until_sync(lambda: is_active(three), 30)
     until_sync(lambda: is_ready(one, three), 30)
     until_sync(lambda: _reachable(two) == 3, 20)
-    assert f"{three.address}:2377" in [node["ManagerStatus"]["Addr"] for node in two.ask("nodes")]
+    until_sync(lambda: f"{three.address}:2377" in [node["ManagerStatus"]["Addr"] for node in two.ask("nodes")])
+
+
+def test_the_killed_leader_is_succeeded_and_nothing_acknowledged_is_lost(lan: list[Host]) -> None:
+    """The leader is killed with SIGKILL, its etcd with it; another leads, has every commit, and the dead one returns."""
+    one, *others = lan
+    for host in lan:
+        host.on()
+    one.init()
+    for host in others:
+        host.join(one, "manager")
+    until_sync(lambda: _reachable(one) == 3, 20)
+    leader = next(host for host in lan if host.address == _leader(one))
+    rest = [host for host in lan if host is not leader]
+    made = [rest[0].ask("network", f"net{number}") and f"net{number}" for number in range(10)]
+    leader.kill()
+    start = time.monotonic()
+    until_sync(lambda: _try(rest[0], "after"), 20)
+    print(f"writes again after {time.monotonic() - start:.2f} s")
+    until_sync(lambda: _leader(rest[0]) in [host.address for host in rest], 20)
+    for host in rest:
+        until_sync(lambda host=host: set(host.ask("networks")) >= {*made, "after"})
+    leader.on()
+    until_sync(lambda: is_active(leader), 20)
+    until_sync(lambda: _reachable(rest[1]) == 3, 20)
+    assert set(leader.ask("networks")) >= {*made, "after"}
+
+
+def _leader(manager: Host) -> str:
+    leaders = [node["ManagerStatus"] for node in manager.ask("nodes") if node.get("ManagerStatus", {}).get("Leader")]
+    return leaders[0]["Addr"].rpartition(":")[0] if len(leaders) == 1 else ""
+
+
+def _try(host: Host, name: str) -> bool:
+    try:
+        return bool(host.ask("network", name))
+    except Refused as fault:
+        return "already exists" in str(fault)
 
 
 def _reachable(manager: Host) -> int:
