@@ -137,6 +137,17 @@ async def test_save_and_load_round_trip(tmp_path: Path) -> None:
     assert said == [{"stream": "Loaded image: app:1\n"}]
 
 
+async def test_a_name_that_looks_like_an_id_is_saved_as_a_name(tmp_path: Path) -> None:
+    """`cafe` is a name when an image is called so; an image saved by its id has no name in the archive."""
+    here, there = images(tmp_path / "a"), images(tmp_path / "b")
+    made = await here.import_(stream(tar(("f", b"1"))), "cafe")
+    await there.load(stream(b"".join([chunk async for chunk in here.save(["cafe"])])))
+    assert there.find("cafe").repo_tags == ["cafe:latest"]
+    nameless = images(tmp_path / "c")
+    await nameless.load(stream(b"".join([chunk async for chunk in here.save([made.id])])))
+    assert nameless.find(made.id).repo_tags == []
+
+
 async def test_removal_respects_names_and_containers(tmp_path: Path) -> None:
     """A second name is only untagged; a used image stays; the last removal frees layers and blobs."""
     here = images(tmp_path / "a")

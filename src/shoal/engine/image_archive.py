@@ -80,8 +80,8 @@ class Archives:
 
     async def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
         """The archive of the images called `names`, in chunks. Raises NotFound before the first."""
-        chosen = [(name, self._images.stored(name)) for name in names]
-        with tempfile.TemporaryFile() as file:
+        chosen = [(self._images.tag_of(name), self._images.stored(name)) for name in names]
+        with self._images.adding(), tempfile.TemporaryFile() as file:
             await asyncio.to_thread(self._write_archive, file, chosen)
             file.seek(0)
             while chunk := await asyncio.to_thread(file.read, CHUNK):
@@ -138,7 +138,7 @@ class Archives:
 
     # --- out ---
 
-    def _write_archive(self, file: Any, chosen: list[tuple[str, StoredImage]]) -> None:
+    def _write_archive(self, file: Any, chosen: list[tuple[Reference | None, StoredImage]]) -> None:
         blobs = self._images.blobs
         with tarfile.open(fileobj=file, mode="w") as archive:
             written: set[str] = set()
@@ -147,41 +147,26 @@ class Archives:
                     if digest not in written:
                         archive.add(blobs.path(digest), _blob_name(digest), recursive=False, filter=_anonymous)
                         written.add(digest)
-            index = [_index_entry(name, stored, blobs.size(stored.manifest)) for name, stored in chosen]
+            index = [_index_entry(tag, stored, blobs.size(stored.manifest)) for tag, stored in chosen]
             layout = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": index}
             _add(archive, "index.json", encode(layout))
             _add(archive, "oci-layout", encode({"imageLayoutVersion": "1.0.0"}))
-            _add(archive, "manifest.json", encode([_docker_entry(name, stored) for name, stored in chosen]))
+            _add(archive, "manifest.json", encode([_docker_entry(tag, stored) for tag, stored in chosen]))
 
 
-def _tag_of(name: str) -> Reference | None:
-    """The tag in `name`; None when it is an id or a digest."""
-    try:
-        reference = references.parse(name, default_tag=True)
-    except InvalidArgument:
-        return None
-    return reference if reference.tag else None
-
-
-def _index_entry(name: str, stored: StoredImage, size: int) -> dict[str, Any]:
+def _index_entry(tag: Reference | None, stored: StoredImage, size: int) -> dict[str, Any]:
     entry: dict[str, Any] = {"mediaType": stored.manifest_type, "digest": stored.manifest, "size": size}
-    if tag := _tag_of(name):
+    if tag:
         entry["annotations"] = {"io.containerd.image.name": str(tag), "org.opencontainers.image.ref.name": tag.tag}
     return entry
 
 
-def _docker_entry(name: str, stored: StoredImage) -> dict[str, Any]:
-    tag = _tag_of(name)
-    by_name = tag is not None and familiar(tag) in stored.image.repo_tags
+def _docker_entry(tag: Reference | None, stored: StoredImage) -> dict[str, Any]:
     return {
         "Config": _blob_name(stored.image.id),
-        "RepoTags": [familiar(tag)] if tag is not None and (by_name or not _is_id(name)) else None,
+        "RepoTags": [familiar(tag)] if tag else None,
         "Layers": [_blob_name(layer.digest) for layer in stored.layers],
     }
-
-
-def _is_id(name: str) -> bool:
-    return bool(name) and set(name.removeprefix("sha256:")) <= set("0123456789abcdef")
 
 
 def _blob_name(digest: str) -> str:

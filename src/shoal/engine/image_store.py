@@ -116,6 +116,12 @@ class ImageStore:
             repo_digests=[familiar(name) for name in names if name.digest],
         )
 
+    def tag_of(self, wanted: str) -> Reference | None:
+        """The tag by which `wanted` names an image here; None when it is an id or a digest."""
+        name = self._name_in_use(wanted)
+        reference = references.parse(name) if name else None
+        return reference if reference and reference.tag else None
+
     # --- writing ---
 
     def add(self, stored: StoredImage, *names: Reference) -> Image:

@@ -134,21 +134,12 @@ async def save(call: Call) -> web.StreamResponse:
     asked = [call.params["name"]] if "name" in call.params else _names(call)
     if not asked:
         raise InvalidArgument("names of images are required")
-    asked = [_with_tag(call, name) for name in asked]
+    for name in asked:
+        call.context.engine.images.find(name)
     async with streaming(call, "application/x-tar") as stream:
         async for chunk in call.context.engine.images.save(asked):
             await stream.write(chunk)
     return stream.response
-
-
-def _with_tag(call: Call, name: str) -> str:
-    """`name` with its tag, when it is a name: so that no archive takes `cafe` for the beginning of an id."""
-    image = call.context.engine.images.find(name)
-    try:
-        tagged = reference.familiar(reference.parse(name, default_tag=True))
-    except InvalidArgument:
-        return name
-    return tagged if tagged in image.repo_tags else name
 
 
 def _names(call: Call) -> Sequence[str]:
