@@ -296,6 +296,22 @@ async def test_files(networks: Networks) -> None:
     assert "ndots:0" in named.resolv_conf
 
 
+async def test_two_engines_on_one_host(networks: Networks, tmp_path: Path, node: Path, client: Path) -> None:
+    """A second daemon on the same host takes another bridge and subnet, and both work."""
+    async with Networks(tmp_path / "state2", tmp_path / "run2", netns=node) as others:
+        first = await networks.open(request(port_bindings=publish("80/tcp", "8080")))
+        wanted = request(port_bindings=publish("80/tcp", "8081"))
+        second = await others.open(wanted)
+        assert second.endpoints["bridge"].ip_address == "172.18.0.2"
+        with Server(first.netns, 80, "first"), Server(second.netns, 80, "second"):
+            assert ask(client, NODE, 8080) == f"first {CLIENT}"
+            assert ask(client, NODE, 8081) == f"second {CLIENT}"
+            assert ask(first.netns, NODE, 8081).startswith("second ")
+            with pytest.raises(ShoalError, match="address already in use"):
+                await others.open(request(port_bindings=publish("80/tcp", "8080")))
+        await others.close(wanted.container_id)
+
+
 async def test_beside_a_firewall_that_drops(lab: Lab, tmp_path: Path, node: Path, client: Path) -> None:
     """On a host whose FORWARD policy is DROP, as Docker Engine sets it, ports and egress work; no rule is left."""
     for rule in (["-P", "FORWARD", "DROP"], ["-N", "DOCKER-USER"], ["-A", "FORWARD", "-j", "DOCKER-USER"]):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import socket
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
+from msgspec.structs import replace
 
 from shoal.model.base import encode
 from shoal.model.container import EndpointIPAM, EndpointSettings, PortBinding
@@ -119,11 +121,8 @@ class Cluster:
         return made
 
     def activate(self, number: int, active: bool) -> None:
-        pair = self.endpoints[number]
-        self.endpoints[number] = tuple(  # type: ignore[assignment]
-            EndpointRecord(**{key: getattr(item, key) for key in item.__struct_fields__} | {"active": active})
-            for item in pair
-        )
+        one, other = self.endpoints[number]
+        self.endpoints[number] = (replace(one, active=active), replace(other, active=active))
 
 
 def fixed(address: str) -> EndpointSettings:
@@ -443,6 +442,31 @@ async def test_a_node_that_moved_is_reached_again(cluster: Cluster, lab: Lab) ->
         assert ask(tasks[1].netns, "10.0.1.10", 80) == "web0 10.0.1.11"
 
 
+async def test_an_address_moves_between_nodes(cluster: Cluster) -> None:
+    """An address that was a task's on one node and is another's elsewhere leads to the new one, both ways."""
+    one, two, three = cluster.nodes
+    first, _, third = await cluster.run(one, two, three)
+    for new, old in ((one, two), (two, one)):
+        for path in list((old.directory / "run" / "sandboxes").glob("11*.json")):
+            await old.networks.close(path.stem)
+        cluster.endpoints[1] = tuple(replace(record, node_id=new.id) for record in cluster.endpoints[1])  # type: ignore[assignment]
+        await cluster.push()
+        moved = await new.networks.open(task_request(11))
+        with Server(moved.netns, 80, new.id):
+            assert ask(first.netns, "10.0.1.11", 80) == f"{new.id} 10.0.1.10"
+            assert ask(third.netns, "10.0.1.11", 80) == f"{new.id} 10.0.1.12"
+
+
+async def test_virtual_address_answers_to_ping(cluster: Cluster) -> None:
+    """Not only TCP and UDP: an echo request to a virtual address is answered by a task."""
+    tasks = await cluster.run(cluster.nodes[0], cluster.nodes[1])
+    done = await asyncio.to_thread(
+        subprocess.run, ["nsenter", f"--net={tasks[0].netns}", "busybox", "ping", "-c", "2", "-W", "3", cluster.vip],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+
+
 async def test_update_is_idempotent_and_minimal(cluster: Cluster) -> None:
     """An update that says nothing new changes nothing in the kernel."""
     node = cluster.nodes[0]
@@ -480,8 +504,8 @@ async def test_leaving_removes_everything(cluster: Cluster) -> None:
     await node.networks.leave_swarm()
     await node.networks.leave_swarm()
     await until(lambda: {line.split()[0].split("@")[0] for line in ip("-br", "link", netns=node.netns).splitlines()}
-                == {"lo", "eth0"})  # fmt: skip
-    assert nft("list", "ruleset", netns=node.netns) == ""
+                == {"lo", "eth0", "docker0"})  # fmt: skip
+    assert "ovbr" not in nft("list", "ruleset", netns=node.netns)
     assert not list((node.directory / "run" / "netns").iterdir())
     assert not (node.directory / "state" / "swarm.json").exists()
     assert ip("rule", netns=node.netns).count("\n") == 3

@@ -34,23 +34,32 @@ class _File(Struct, frozen=True):
 
 
 class LocalNetworks:
-    """The store. `subnets_in_use` tells which subnets the host has already, `docker0_free` whether that name is."""
+    """The store. `subnets_in_use` tells which subnets the host has already, `is_free` whether a device's name is."""
 
-    def __init__(self, path: Path, clock: Clock, ids: Ids, subnets_in_use: Callable[[], Iterable[IPv4Network]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        ids: Ids,
+        *,
+        subnets_in_use: Callable[[], Iterable[IPv4Network]],
+        is_free: Callable[[str], bool],
+    ) -> None:
         self._path = path
         self._clock = clock
         self._ids = ids
         self._subnets_in_use = subnets_in_use
+        self._is_free = is_free
         self._networks: dict[str, LocalNetwork] = {}
 
-    def load(self, docker0_free: Callable[[], bool]) -> None:
+    def load(self) -> None:
         """Read the file; make the three predefined networks when there is none yet."""
         if self._path.exists():
             self._networks = {item.id: item for item in decode(self._path.read_bytes(), _File).networks}
         present = {item.name for item in self._networks.values()}
         for name in PREDEFINED:
             if name not in present:
-                self._add(self._predefined(name, docker0_free))
+                self._add(self._predefined(name))
         self._save()
 
     def every(self) -> list[LocalNetwork]:
@@ -101,7 +110,9 @@ class LocalNetworks:
         for item in self._networks.values():
             if item.name == GATEWAY:
                 return item
-        options = {BRIDGE_NAME: GATEWAY, ICC: "false", MASQUERADE: "true"}
+        options = {ICC: "false", MASQUERADE: "true"}
+        if self._is_free(GATEWAY):
+            options[BRIDGE_NAME] = GATEWAY
         return self.create(NetworkSpec(name=GATEWAY, options=options))
 
     def remove(self, network: LocalNetwork) -> None:
@@ -109,12 +120,12 @@ class LocalNetworks:
         self._networks.pop(network.id, None)
         self._save()
 
-    def _predefined(self, name: str, docker0_free: Callable[[], bool]) -> LocalNetwork:
+    def _predefined(self, name: str) -> LocalNetwork:
         network = LocalNetwork(id=self._ids.hex_id(), name=name, created=self._clock.now())
         if name != "bridge":
             return replace(network, driver="null" if name == "none" else "host")
         ipam = pools.complete(None, self._taken(False), pools.LOCAL_POOLS)
-        device = "docker0" if docker0_free() else bridge_name(network.id)
+        device = "docker0" if self._is_free("docker0") else bridge_name(network.id)
         options = {
             "com.docker.network.bridge.default_bridge": "true",
             ICC: "true",

@@ -72,9 +72,13 @@ class Networks:
             namespace = Namespace.at(self._netns) if self._netns else Namespace.own()
             scope.callback(namespace.close)
             self._local = LocalNetworks(
-                self._state_dir / "local.json", self._clock, self._ids, lambda: _subnets_in_use(namespace)
+                self._state_dir / "local.json",
+                self._clock,
+                self._ids,
+                subnets_in_use=lambda: _subnets_in_use(namespace),
+                is_free=lambda device: _is_free(namespace, device),
             )
-            self._local.load(lambda: _is_free(namespace, "docker0"))
+            self._local.load()
             self._fabric = Fabric(namespace, f"shoal_{self._local.find('bridge').id[:8]}", self._threads)
             scope.callback(self._fabric.close)
             group = await scope.enter_async_context(background())
@@ -107,6 +111,8 @@ class Networks:
             await self._sandboxes.restore_bridges()
             await self._swarm.restore(users)
             await self._fabric.begin()
+            # At once, so that another engine on this host sees the name and the subnet taken.
+            await self._fabric.bridge(of_local(self._local.find("bridge")))
             await self._sandboxes.restore_services()
             self._scope = scope.pop_all()
         return self
