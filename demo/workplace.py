@@ -44,6 +44,7 @@ class Workplace:
             DOCKER_CONFIG=str(self.folder / "docker"),
             MACHINE_LOCAL_SUBNET=f"{self.subnet}.0/24",
             SHELL="/bin/bash",
+            **({"MACHINE_LOCAL_DOCKER": self.docker} if self.docker else {}),
         )
         return Shell(env, self.folder / "app", show=show)
 
