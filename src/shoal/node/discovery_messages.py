@@ -11,7 +11,7 @@ import ipaddress
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -34,6 +34,8 @@ SKEW = timedelta(minutes=2)
 """How far two machines' clocks may differ for datagrams to be believed."""
 
 _HEAD = len(MAGIC) + 4
+_DAMAGED = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What reading a certificate raises that is none."""
 
 
 class Refused(Exception):
@@ -133,7 +135,7 @@ def _signer(der: bytes, root: bytes, now: datetime) -> tuple[Identity, ec.Ellipt
         key = certificate.public_key()
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         issuers = x509.load_pem_x509_certificates(root)
-    except ValueError as fault:
+    except _DAMAGED as fault:
         raise Refused(f"no node's certificate: {fault}") from fault
     if not isinstance(key, ec.EllipticCurvePublicKey) or not begin <= now <= end:
         raise Refused("the certificate is not valid")
@@ -145,6 +147,6 @@ def _signer(der: bytes, root: bytes, now: datetime) -> tuple[Identity, ec.Ellipt
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*_DAMAGED, InvalidSignature):
         return False
     return True
