@@ -7,7 +7,7 @@ import sys
 from contextlib import nullcontext
 
 from shoal.cli import streaming, terminal
-from shoal.cli.command import CommandFault, Context, DaemonError, Options, RunFault, command, text_of
+from shoal.cli.command import CommandFault, Context, DaemonError, Options, RunFault, ShoalFault, command, text_of
 from shoal.cli.container_common import exit_code, resize
 from shoal.cli.container_flags import CREATE, RUN
 from shoal.cli.container_spec import body
@@ -48,7 +48,7 @@ def run_command(context: Context, options: Options) -> int:
         spec["HostConfig"]["ConsoleSize"] = list(terminal.size())
     try:
         identifier = str(create(context, options, spec)["Id"])
-    except DaemonError as fault:
+    except ShoalFault as fault:
         raise RunFault(text_of(fault)) from fault
     except CommandFault as fault:
         raise fault if isinstance(fault, RunFault) else RunFault(str(fault)) from fault

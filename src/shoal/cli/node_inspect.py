@@ -31,7 +31,7 @@ def run(context: Context, options: Options) -> int:
         return inspect(context, options.args, find, options.text("format"))
     if options.changed("format"):
         fail("--format is incompatible with human friendly format")
-    context.out("\n".join(pretty(find(name)) for name in options.args), end="")
+    context.out("".join(pretty(find(name)) for name in options.args), end="")
     return 0
 
 

@@ -124,7 +124,8 @@ _PORT = re.compile(
 def ports(entry: int | str | Tree) -> list[Tree]:
     """Published ports of one entry, each with mode, target, published and protocol; `ip` where one was given."""
     if isinstance(entry, dict):
-        return [{"mode": "ingress", "protocol": "tcp", **entry}]
+        port = {"mode": "ingress", "protocol": "tcp", **entry}
+        return [{key: port[key] for key in ("mode", "target", "published", "protocol") if key in port}]
     match = _PORT.fullmatch(str(entry))
     if not match:
         raise StackFault(f"invalid port: {entry}")

@@ -6,6 +6,7 @@ runs, and has kept running for the update's monitor time.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -89,7 +90,7 @@ def wait(
             if left <= 0:
                 board.set("verify", f"Service {name} converged")
                 return
-            seconds = int(left) + 1
+            seconds = math.ceil(left)
             board.set("verify", f"Waiting {seconds} seconds to verify that tasks are stable...")
         sleep(_INTERVAL)
 
