@@ -9,8 +9,6 @@ from ipaddress import IPv4Address, IPv4Network
 from shoal.model.errors import InvalidArgument, PermissionDenied, ShoalError
 from shoal.model.swarm_spec import IPAM, IPAMConfig
 
-BRIDGE_POOL = IPv4Network("172.17.0.0/16")
-"""docker0's."""
 LOCAL_POOLS = [IPv4Network(f"172.{second}.0.0/16") for second in range(17, 32)] + list(
     IPv4Network("192.168.0.0/16").subnets(new_prefix=20)
 )

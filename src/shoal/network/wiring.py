@@ -46,13 +46,13 @@ def make_bridge(home: Home, place: Place) -> None:
         sysctl.write(f"ipv6/conf/{place.device}/disable_ipv6", 1)
 
 
-def make_namespace(path: Path, sysctls: dict[str, str] | None = None) -> Namespace:
+def make_namespace(path: Path) -> Namespace:
     """A container's namespace at `path`: loopback up, no IPv6 but ::1, any route in (see the mesh), low ports free."""
     if namespaces.exists(path):
         namespaces.delete(path)
     namespace = namespaces.create(path)
     with namespace.entered():
-        for key, value in (_SYSCTLS | (sysctls or {})).items():
+        for key, value in _SYSCTLS.items():
             sysctl.write(key, value)
         netlink = Netlink()
     netlink.run([links.change(links.LOOPBACK, up=True)])

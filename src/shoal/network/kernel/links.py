@@ -79,13 +79,9 @@ def veth(name: str, master: int, mtu: int, *, peer: str, peer_mac: str, namespac
     return _new(_header(up=True), [*parts, _info("veth", attribute(_VETH_PEER, far))])
 
 
-def change(
-    index: int, *, up: bool = False, name: str = "", mac: str = "", mtu: int = 0, master: int | None = None
-) -> Message:
+def change(index: int, *, up: bool = False, mac: str = "", mtu: int = 0, master: int | None = None) -> Message:
     """Change what is given of an interface; `master` 0 takes it off its bridge."""
     parts = []
-    if name:
-        parts.append(attribute(_IFNAME, name))
     if mac:
         parts.append(attribute(_ADDRESS, _mac(mac)))
     if mtu:

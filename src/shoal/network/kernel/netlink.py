@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 ROUTE, NETFILTER = 0, 12
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
-REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
+REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
 NESTED = 0x8000
 
 _HEADER = struct.Struct("=IHHII")
