@@ -379,7 +379,7 @@ IMAGES: list[dict[str, Any]] = [
     {
         "Id": "sha256:d74508fb6632491cea586a1fd7d748dfc5274cd6fdfedee309ecdcbc2bf5cb82",
         "ParentId": "",
-        "RepoTags": ["ubuntu:24.04", "ubuntu:latest", "localhost:5000/u/ubuntu:1"],
+        "RepoTags": ["ubuntu:24.04", "ubuntu:latest"],
         "RepoDigests": ["ubuntu@sha256:45b23dee08af5e43a7fea6c4cf9c25ccf269ee113168c19722f87876677c5cb2"],
         "Created": 1757323045,
         "Size": 78123456,
@@ -389,6 +389,17 @@ IMAGES: list[dict[str, Any]] = [
     },
     {
         "Id": "sha256:f1a2b3c4d5e6f708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20",
+        "ParentId": "",
+        "RepoTags": ["localhost:5000/u/ubuntu:1"],
+        "RepoDigests": [],
+        "Created": 1477323045,
+        "Size": 999,
+        "SharedSize": -1,
+        "Labels": None,
+        "Containers": -1,
+    },
+    {
+        "Id": "sha256:a1a2b3c4d5e6f708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20",
         "ParentId": "",
         "RepoTags": [],
         "RepoDigests": [],

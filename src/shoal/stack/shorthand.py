@@ -124,8 +124,8 @@ _PORT = re.compile(
 def ports(entry: int | str | Tree) -> list[Tree]:
     """Published ports of one entry, each with mode, target, published and protocol; `ip` where one was given."""
     if isinstance(entry, dict):
-        port = {"mode": "ingress", "protocol": "tcp", **entry}
-        return [{key: port[key] for key in ("mode", "target", "published", "protocol") if key in port}]
+        whole = {"mode": "ingress", "protocol": "tcp", **entry}
+        return [{key: whole[key] for key in ("mode", "target", "published", "protocol") if key in whole}]
     match = _PORT.fullmatch(str(entry))
     if not match:
         raise StackFault(f"invalid port: {entry}")
