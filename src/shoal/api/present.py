@@ -157,7 +157,7 @@ def cluster(thing: Cluster) -> dict[str, Any]:
     ca = spec.setdefault("CAConfig", {})
     ca["NodeCertExpiry"] = ca.get("NodeCertExpiry") or parse_duration("2160h")
     dispatcher = spec.setdefault("Dispatcher", {})
-    dispatcher["HeartbeatPeriod"] = dispatcher.get("HeartbeatPeriod") or 5 * _SECOND
+    dispatcher["HeartbeatPeriod"] = dispatcher.get("HeartbeatPeriod") or _SECOND
     orchestration = spec.setdefault("Orchestration", {})
     orchestration.setdefault("TaskHistoryRetentionLimit", 5)
     spec.setdefault("Raft", {}).setdefault("KeepOldSnapshots", 0)
