@@ -77,7 +77,7 @@ def test_join_tokens_are_in_get_swarm_only() -> None:
 def test_cluster_defaults_are_shown() -> None:
     """`docker info` prints heartbeat, expiry and history limit even where nobody set them."""
     spec = present.cluster(Cluster(id="c"))["Spec"]
-    assert spec["Dispatcher"]["HeartbeatPeriod"] == 5_000_000_000
+    assert spec["Dispatcher"]["HeartbeatPeriod"] == 1_000_000_000
     assert spec["CAConfig"]["NodeCertExpiry"] == 90 * 24 * 3600 * 10**9
     assert spec["Orchestration"]["TaskHistoryRetentionLimit"] == 5
     assert spec["Name"] == "default"
