@@ -24,7 +24,9 @@ COMMANDS = (Path(__file__).parent / "cli_commands.txt").read_text().splitlines()
 def normal(value: Any) -> Any:
     """A body without what means nothing: nulls, zeros, empty things, the order of lists of objects."""
     if isinstance(value, dict):
-        kept = {key: normal(item) for key, item in value.items() if (key, item) not in (("MemorySwappiness", -1),)}
+        kept = {key: normal(item) for key, item in value.items() if (key, item) != ("MemorySwappiness", -1)}
+        if "Env" in kept:
+            kept["Env"] = sorted(kept["Env"] or [])  # docker's own order is random after an update
         return {key: item for key, item in kept.items() if item not in (None, {}, [], False, "", 0, [0, 0])}
     if isinstance(value, list):
         items = [normal(item) for item in value]
