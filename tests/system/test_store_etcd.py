@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import time
@@ -15,17 +16,18 @@ from msgspec.structs import replace
 
 from shoal.kit.clock import SystemClock
 from shoal.kit.tasks import background
-from shoal.model.errors import Unavailable
+from shoal.model.errors import ShoalError, Unavailable
 from shoal.model.objects import Service
 from shoal.store import etcd
 from shoal.store.base import Delete, Fence, NotLeader, Put, Store
 from shoal.store.codec import new_store_keys
 from shoal.store.etcd import EtcdStore, open_store
 from shoal.store.etcd_client import EtcdClient, EtcdError
-from shoal.store.etcd_process import EtcdProcess, MemberRemoved
+from shoal.store.etcd_process import EtcdProcess, MemberRemoved, run_etcd
 from shoal.store.leadership import LeaderFence, Leadership
+from shoal.store.upkeep import make_room
 from tests.store_suite import StoreSuite, service, task
-from tests.system.etcd import member
+from tests.system.etcd import member, options
 from tests.waiting import until
 
 pytestmark = pytest.mark.system
@@ -188,11 +190,26 @@ async def test_a_removed_member_says_so(tmp_path: Path) -> None:
         assert [one.name for one in await first[1].members()] == ["m1"]
 
 
+async def test_a_full_store_accepts_writes_again(tmp_path: Path) -> None:
+    """When history has filled etcd's quota, commits say so; cleaning up gives the room back, nothing is lost."""
+    directory = tmp_path / "m1"
+    directory.mkdir()
+    small = dataclasses.replace(options(directory, "m1"), quota=2 * 2**20)
+    async with run_etcd(small) as (_, client), open_store(client, KEYS, CLOCK) as store:
+        await store.commit([Put(service("web"))])
+        with pytest.raises(ShoalError, match="database space exceeded"):
+            for number in range(100):
+                (web,) = store.view.all(Service)
+                await store.commit([Put(replace(web, registry_auth=str(number) * 100_000))])
+        (web,) = store.view.all(Service)
+        await make_room(client, store.view.revision)
+        await store.commit([Put(replace(web, registry_auth="short"))])
+        assert store.view.all(Service)[0].registry_auth == "short"
+
+
 async def _joined(
     stack: AsyncExitStack, directory: Path, name: str, through: EtcdClient
 ) -> tuple[EtcdProcess, EtcdClient]:
-    from tests.system.etcd import options
-
     (directory / name).mkdir()
     initial = ",".join(f"{one.name}={one.peer_urls[0]}" for one in await through.members())
     await through.add_learner(options(directory / name, name).peer_url)

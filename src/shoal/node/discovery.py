@@ -24,7 +24,7 @@ from shoal.node.discovery_limits import Limits
 from shoal.node.joining import connected
 from shoal.node.local import Local
 from shoal.store.view import View
-from shoal.wire.grpc import TRANSPORT_ERRORS, NodeServer, rpc
+from shoal.wire.grpc import TRANSPORT_ERRORS, NodeServer, isolated, rpc
 from shoal.wire.pb import managers_pb2
 from shoal.wire.pb.managers_grpc import DiscoveryBase, DiscoveryStub
 
@@ -125,7 +125,7 @@ async def tell(local: Local, node_id: str, host: str, managers: Iterable[Remote]
     async with connected(where, local.client_context, node_id) as link:
         try:
             async with asyncio.timeout(TIMEOUT):
-                await DiscoveryStub(link).Announce(_addresses(managers), timeout=TIMEOUT)
+                await isolated(DiscoveryStub(link).Announce(_addresses(managers), timeout=TIMEOUT))
         except TRANSPORT_ERRORS as fault:
             logger.debug("node %s is not at %s: %s", node_id, where, fault)
             return False
@@ -138,7 +138,8 @@ async def ask(local: Local, node_id: str, host: str) -> list[Remote]:
     async with connected(where, local.client_context, node_id) as link:
         try:
             async with asyncio.timeout(TIMEOUT):
-                answer = await DiscoveryStub(link).ListManagers(managers_pb2.ListManagersRequest(), timeout=TIMEOUT)
+                question = managers_pb2.ListManagersRequest()
+                answer = await isolated(DiscoveryStub(link).ListManagers(question, timeout=TIMEOUT))
         except TRANSPORT_ERRORS as fault:
             logger.debug("node %s is not at %s: %s", node_id, where, fault)
             return []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from grpclib.client import Channel
 
@@ -18,7 +18,7 @@ from shoal.ca.tls import ISSUER_NAME, MANAGER_NAME, client_context, joining_cont
 from shoal.ca.tokens import parse_token
 from shoal.model.errors import ShoalError, Unavailable, rpc
 from shoal.wire.basics import to_enum
-from shoal.wire.grpc import TRANSPORT_ERRORS, channel, from_grpc
+from shoal.wire.grpc import TRANSPORT_ERRORS, channel, from_grpc, isolated
 from shoal.wire.pb import swarmkit_pb2 as pb
 from shoal.wire.pb.swarmkit_grpc import CAStub, NodeCAStub
 
@@ -88,14 +88,14 @@ async def _issued(link: Channel, request: pb.IssueNodeCertificateRequest, key: b
 
 
 async def _first(
-    addrs: Sequence[str], context: ssl.SSLContext, server_name: str, call: Callable[[Channel], Awaitable[T]]
+    addrs: Sequence[str], context: ssl.SSLContext, server_name: str, call: Callable[[Channel], Coroutine[Any, Any, T]]
 ) -> T:
     """What the first manager that can be reached answers; errors with docker's `rpc error:` prefix."""
     failure: ShoalError = Unavailable("no manager is known")
     for addr in addrs:
         async with connected(addr, context, server_name) as connection:
             try:
-                return await call(connection)
+                return await isolated(call(connection))
             except TRANSPORT_ERRORS as fault:
                 failure = rpc(from_grpc(fault))
                 if not isinstance(failure, Unavailable):

@@ -33,7 +33,8 @@ from shoal.store.etcd import EtcdStore, open_store
 from shoal.store.etcd_client import EtcdClient, EtcdError
 from shoal.store.etcd_process import EtcdOptions, run_etcd
 from shoal.store.leadership import LeaderFence, Leadership
-from shoal.wire.grpc import TRANSPORT_ERRORS, from_grpc
+from shoal.store.upkeep import keep_room
+from shoal.wire.grpc import TRANSPORT_ERRORS, from_grpc, isolated
 from shoal.wire.pb import managers_pb2, shoal_pb2
 from shoal.wire.pb.managers_grpc import PeersStub
 from shoal.wire.pb.shoal_grpc import ManagersStub
@@ -152,7 +153,7 @@ async def run_manager(
         addresses = local.addresses
         await side.protocol.start(addresses.listen, addresses.port, local.server_context)
         try:
-            async with background(side.leadership.run(side.lead), side.upkeep()):
+            async with background(side.leadership.run(side.lead), side.upkeep(), keep_room(client, store.view)):
                 yield side
         finally:
             await side.protocol.close()
@@ -173,13 +174,11 @@ async def join_store(local: Local) -> str:
             try:
                 key, csr = await asyncio.to_thread(new_csr)
                 request = managers_pb2.IssuePeerCertificateRequest(csr=csr, addresses=[local.addresses.advertise])
-                issued = await PeersStub(link).IssuePeerCertificate(request, timeout=5)
-                answer = await ManagersStub(link).JoinManager(
-                    shoal_pb2.JoinManagerRequest(
-                        node_id=local.node_id, peer_url=local.peer_url, manager_addr=local.manager_addr
-                    ),
-                    timeout=JOIN_TIMEOUT,
+                issued = await isolated(PeersStub(link).IssuePeerCertificate(request, timeout=5))
+                hello = shoal_pb2.JoinManagerRequest(
+                    node_id=local.node_id, peer_url=local.peer_url, manager_addr=local.manager_addr
                 )
+                answer = await isolated(ManagersStub(link).JoinManager(hello, timeout=JOIN_TIMEOUT))
             except TRANSPORT_ERRORS as fault:
                 failure = from_grpc(fault)
                 continue
@@ -189,19 +188,6 @@ async def join_store(local: Local) -> str:
         local.state.peer_certificates.save(KeyPair(issued.certificate, key))
         local.state.save_keys(decode(answer.store_key, StoreKeys))
         return str(answer.initial_cluster)
-    raise failure
-
-
-async def leave_store(local: Local) -> None:
-    """Ask another manager to remove this one's member. Raises ShoalError."""
-    failure: ShoalError = Unavailable("no other manager is known")
-    for addr in local.other_managers():
-        async with connected(addr, local.client_context) as link:
-            try:
-                await ManagersStub(link).LeaveManager(shoal_pb2.LeaveManagerRequest(node_id=local.node_id), timeout=10)
-                return
-            except TRANSPORT_ERRORS as fault:
-                failure = from_grpc(fault)
     raise failure
 
 

@@ -23,6 +23,7 @@ from shoal.store.etcd_client import TIMEOUT, EtcdClient, EtcdError
 from shoal.store.feed import Feed, QueueSubscription
 from shoal.store.transaction import build
 from shoal.store.view import KINDS, Changed, View
+from shoal.wire.grpc import isolated
 from shoal.wire.pb import etcd_kv_pb2 as kv_pb
 from shoal.wire.pb import etcd_rpc_pb2 as pb
 
@@ -144,22 +145,28 @@ class EtcdStore:
         """Keep the view current, for ever."""
         waits = backoff(0.02, 0.25)
         while True:
+            known = self.view.revision
             try:
-                # From the last known revision, not the next: a compaction at exactly the first watched revision
-                # would silently drop the deletions in it (etcd 3.4); this way it is reported.
-                async with aclosing(self._client.watch(*WATCHED, self.view.revision)) as responses:
-                    async for response in responses:
-                        if response.compact_revision:
-                            logger.info("the store's watch fell behind: reading everything again")
-                            await self.load()
-                            break
-                        if response.canceled:
-                            break
-                        self._apply(response)
-                        waits = backoff(0.02, 0.25)
+                await isolated(self._watch())
             except (ShoalError, EtcdError) as fault:
                 logger.debug("the store's watch broke: %s", fault)
+            if self.view.revision > known:
+                waits = backoff(0.02, 0.25)
             await asyncio.sleep(next(waits))
+
+    async def _watch(self) -> None:
+        """Apply what one watch brings, until it ends."""
+        # From the last known revision, not the next: a compaction at exactly the first watched revision would silently
+        # drop the deletions in it (etcd 3.4); this way it is reported.
+        async with aclosing(self._client.watch(*WATCHED, self.view.revision)) as responses:
+            async for response in responses:
+                if response.compact_revision:
+                    logger.info("the store's watch fell behind: reading everything again")
+                    await self.load()
+                    return
+                if response.canceled:
+                    return
+                self._apply(response)
 
     def _apply(self, response: pb.WatchResponse) -> None:
         batch: list[Changed] = []

@@ -6,18 +6,19 @@ Raises Unavailable where etcd cannot answer now (no quorum, not running, deadlin
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from shoal.model.errors import NO_LEADER, Unavailable
+from shoal.wire.grpc import isolated
 from shoal.wire.pb import etcd_rpc_grpc as grpc
 from shoal.wire.pb import etcd_rpc_pb2 as pb
 
@@ -30,7 +31,13 @@ LOCAL_TIMEOUT = 2.0
 
 _PATH_LIMIT = 100
 _PASSING = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED)
-_PASSING_WORDS = ("context deadline exceeded", "raft: stopped", "server stopped", "request timed out", "not supported for learner")
+_PASSING_WORDS = (
+    "context deadline exceeded",
+    "raft: stopped",
+    "server stopped",
+    "request timed out",
+    "not supported for learner",
+)
 """What etcd says, with an unspecific status, when it cannot answer now."""
 
 
@@ -180,9 +187,9 @@ def _member(member: pb.Member) -> Member:
     return Member(member.ID, member.name, tuple(member.peerURLs), member.isLearner)
 
 
-async def _answer(call: Awaitable[T]) -> T:
+async def _answer(call: Coroutine[Any, Any, T]) -> T:
     async with _translated():
-        return await call
+        return await isolated(call)
     raise AssertionError
 
 

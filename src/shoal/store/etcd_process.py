@@ -37,7 +37,6 @@ _TUNING = (
     "--log-outputs=stderr",
     "--max-txn-ops=10000",
     "--max-request-bytes=16777216",
-    "--quota-backend-bytes=8589934592",
     "--auto-compaction-mode=revision",
     "--auto-compaction-retention=10000",
     # Its check wants every member connected for five seconds before another may come: a third manager would wait, and
@@ -73,6 +72,8 @@ class EtcdOptions:
     """`name=url,...` of all members, this one included, when it joins others; empty for a new cluster."""
     force_new_cluster: bool = False
     """Drop all other members and keep the data. Once only, so a process that is started again does not do it again."""
+    quota: int = 8 * 2**30
+    """Bytes that the data may take; see `upkeep`."""
     hasty: bool = False
     """No fsync and short elections, for tests: data does not survive a power cut."""
 
@@ -142,6 +143,7 @@ class EtcdProcess:
             "--peer-cert-allowed-hostname=swarm-manager",
             # A manager whose address changed must reach the others before it can tell them.
             "--experimental-peer-skip-client-san-verification",
+            f"--quota-backend-bytes={options.quota}",
             *_TUNING,
             *(_HASTY if options.hasty else _NORMAL),
             *(["--force-new-cluster"] if force else []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import ssl
 from collections.abc import Callable, Collection, Coroutine
@@ -18,6 +19,7 @@ from shoal.model import errors
 
 S = TypeVar("S")
 H = TypeVar("H")
+T = TypeVar("T")
 
 _CODES: dict[str, Status] = {
     "Unknown": Status.UNKNOWN,
@@ -79,6 +81,23 @@ def channel(address: str, context: ssl.SSLContext | None, server_name: str = "sw
     host, _, port = address.rpartition(":")
     config = Configuration(ssl_target_name_override=server_name if context else None)
     return Channel(host.strip("[]"), int(port), ssl=context, config=config)
+
+
+async def isolated(call: Coroutine[Any, Any, T]) -> T:
+    """Await `call` in a task of its own; for calls in tasks that go on after failures.
+
+    grpclib ends a call whose connection or deadline is lost by cancelling its task, which it does not take back, and
+    when the task is cancelled for another reason at the same moment that is forgotten. The task of its own bears both.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        return await asyncio.get_running_loop().create_task(call)
+    except Exception:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError from None
+        raise
 
 
 class NodeServer:
