@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: help setup demo test unit lint bench proto clean
+.PHONY: help setup setup-test demo test unit lint bench proto clean
 
 help:
 	@printf '%s\n' 'make demo    set up, then run the whole swarm tutorial on this computer' \
@@ -14,10 +14,13 @@ help:
 setup:
 	@PYTHON=$(PYTHON) scripts/setup
 
+setup-test:
+	@PYTHON=$(PYTHON) scripts/setup test
+
 demo: setup
 	@$(VENV)/bin/python -m demo
 
-test: setup
+test: setup-test
 	$(VENV)/bin/pytest
 
 unit: setup
@@ -28,7 +31,7 @@ lint: setup
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: setup
+bench: setup-test
 	@$(VENV)/bin/python -m bench
 
 proto: setup

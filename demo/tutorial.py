@@ -24,7 +24,8 @@ class Tutorial:
     def __init__(self, place: Workplace, shell: Shell, registry: str) -> None:
         self.place, self.shell, self.registry = place, shell, registry
         self.run, self.until, self.note, self.expect = shell.run, shell.until, shell.note, shell.expect
-        self.detach = "--detach=false" if place.docker else ""
+        knows = "--detach" in shell.run("docker stack deploy --help", quiet=True)
+        self.detach = "--detach=false" if place.docker and knows else ""
         self.ip = {f"myvm{number}": f"{place.subnet}.{100 + number}" for number in (1, 2, 3)}
         self.image = f"{registry}/me/get-started"
 
