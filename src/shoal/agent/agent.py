@@ -116,6 +116,7 @@ class Agent:
         """One session. Raises Redescribe, or what went wrong as a ShoalError."""
         self.remote = remote = self.remotes.pick(self._rng)
         self._renew.clear()
+        session: Session | None = None
         try:
             async with channel(remote.addr, self._context) as to_leader:
                 session = Session(
@@ -141,7 +142,8 @@ class Agent:
             fault = _first(failures)
             if isinstance(fault, Redescribe):
                 raise fault from None
-            self.remotes.failed(remote)
+            silent = session is None or not session.reached or isinstance(fault, TimeoutError)
+            self.remotes.failed(remote, silent=silent)
             if isinstance(fault, OutOfStep):
                 self._session_id = ""
             raise _as_shoal(fault) from fault

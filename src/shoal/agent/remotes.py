@@ -24,6 +24,7 @@ class Remotes:
         self._known = [remote for remote in known if remote.addr]
         self._keep = keep
         self._failed: list[str] = []
+        self._silent: set[str] = set()
 
     @property
     def all(self) -> list[Remote]:
@@ -51,13 +52,19 @@ class Remotes:
         if not fresh:
             self._failed = self._failed[-1:] if len(self._known) > 1 else []
             fresh = [remote for remote in self._known if remote.addr not in self._failed]
-        return rng.choices(fresh, [max(1, remote.weight) for remote in fresh])[0]
+        return rng.choices(fresh, [self._weight(remote) for remote in fresh])[0]
 
-    def failed(self, remote: Remote) -> None:
-        """It did not answer, or does not lead: the others come first now."""
+    def _weight(self, remote: Remote) -> float:
+        """The weight that counts: to knock at a machine that is gone takes seconds, and it may be the old leader's."""
+        return 0.1 if remote.addr in self._silent else max(1, remote.weight)
+
+    def failed(self, remote: Remote, *, silent: bool = False) -> None:
+        """It does not lead, or did not even answer (`silent`): the others come first now."""
         if remote.addr not in self._failed:
             self._failed.append(remote.addr)
+        (self._silent.add if silent else self._silent.discard)(remote.addr)
 
     def worked(self, remote: Remote) -> None:
         """It serves us: forget who failed."""
         self._failed.clear()
+        self._silent.clear()

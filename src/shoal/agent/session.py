@@ -28,8 +28,13 @@ from shoal.wire.pb.swarmkit_grpc import DispatcherStub
 
 FIRST_MESSAGE = 5.0
 """Seconds within which the leader must answer a registration."""
+CONNECT = 2.0
+"""Seconds that a connection may take: an address that is gone does not even refuse."""
 CALL = 5.0
-"""Seconds that a heartbeat or a report may take."""
+"""Seconds that a report may take."""
+BEAT, BEAT_PERIODS = 2.0, 2.0
+"""Seconds, and periods if that is longer, that a heartbeat may take. A leader whose machine is gone must be given up
+well before its successor gives up this node, which is six periods after it began."""
 DESCRIBE = 20.0
 """Seconds between two looks at what this node is."""
 
@@ -78,14 +83,17 @@ class Session:
         self._networks = networks
         self._logs = logs
         self.id = ""
+        self.reached = False
+        """Whether somebody is at the address."""
 
     async def run(self, previous: str, agent: str, established: Callable[[], None]) -> None:
         """Register (resuming session `previous` if the leader still has it) and go on until something fails.
 
         `agent` is what this software calls itself; `established` is called when the leader has taken us.
         """
-        async with asyncio.timeout(FIRST_MESSAGE):  # an address that is gone may not even refuse
+        async with asyncio.timeout(CONNECT):
             await self._channel.__connect__()
+        self.reached = True
         description = await asyncio.to_thread(self._describe)
         request = pb.SessionRequest(description=description_to_wire(description), session_id=previous)
         async with opened(self._stub.Session, request, {"shoal-agent": agent}) as stream:
@@ -122,9 +130,12 @@ class Session:
         raise Unavailable("the leader ended the session")
 
     async def _beat(self) -> None:
+        period = 0.0
         while True:
-            answer = await self._stub.Heartbeat(pb.HeartbeatRequest(session_id=self.id), timeout=CALL)
-            await asyncio.sleep((from_duration(answer, "period") or SECOND) / SECOND)
+            patience = min(CALL, max(BEAT, BEAT_PERIODS * period))
+            answer = await self._stub.Heartbeat(pb.HeartbeatRequest(session_id=self.id), timeout=patience)
+            period = (from_duration(answer, "period") or SECOND) / SECOND
+            await asyncio.sleep(period)
 
     async def _take_assignments(self) -> None:
         async with opened(self._stub.Assignments, pb.AssignmentsRequest(session_id=self.id)) as stream:

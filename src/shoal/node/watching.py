@@ -55,6 +55,8 @@ class Watch:
                 connection.close()
 
     async def _look(self, fence: Fence) -> None:
+        # Who leads is told at once: what comes next waits for managers that may not answer.
+        await self._store.commit([Put(node) for node in claims(self._store.view, self._own())], fence=fence)
         nodes = [node for node in self._store.view.all(Node) if node.manager_status is not None]
         members = await self._client.members()
         own = self._own()
@@ -91,6 +93,21 @@ class Watch:
                 await self._client.remove(learner.id)
 
 
+def claims(view: View, own: tuple[str, str]) -> list[Node]:
+    """The nodes whose record is wrong about who leads, as they should be. `own` leads: its id and address."""
+    changed = []
+    for node in view.all(Node):
+        status = node.manager_status
+        if status is None:
+            continue
+        right = replace(status, leader=False)
+        if node.id == own[0]:
+            right = ManagerStatus(leader=True, reachability="reachable", addr=own[1])
+        if right != status:
+            changed.append(replace(node, manager_status=right))
+    return changed
+
+
 def statuses(
     view: View, nodes: list[Node], members: list[Member], own: tuple[str, str], answers: dict[str, bool]
 ) -> list[Node]:
@@ -102,7 +119,9 @@ def statuses(
     changed = []
     for before in nodes:
         node = view.get(Node, before.id)
-        if node is None or node.manager_status is None or node != before:
+        if node is None or node.manager_status is None:
+            continue
+        if (node.manager_status, node.member_id) != (before.manager_status, before.member_id):
             continue
         status: ManagerStatus | None
         if node.id == own[0]:
