@@ -125,6 +125,18 @@ def remote(addr: str) -> str:
     return join_host(host, port)
 
 
+def address_towards(addr: str) -> str:
+    """The own address that packets to `host:port` would carry; empty when there is no way there."""
+    host, _, port = addr.rpartition(":")
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(where)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
 def _split(text: str, default: int, message: str) -> tuple[str, int]:
     """Host and port of `host`, `host:port`, `[v6]:port` or a bare IPv6 address."""
     host, colon, port = text.rpartition(":")

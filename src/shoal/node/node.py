@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -25,11 +24,11 @@ from shoal.model.objects import Node as NodeObject
 from shoal.model.objects import TLSInfo
 from shoal.model.service_logs import LogRequest, LogSelector, ServiceLogLine
 from shoal.network.networks import Networks
-from shoal.node.addresses import Addresses, join_host, remote, resolve
+from shoal.node.addresses import Addresses, address_towards, join_host, remote, resolve
 from shoal.node.info import ACTIVE, ERROR, INACTIVE, PENDING, TWO_MANAGERS, RemoteManager, SwarmInfo
 from shoal.node.local import Local, NodeOptions
 from shoal.node.requests import DEFAULT_LISTEN, InitRequest, JoinRequest
-from shoal.node.state import DockerState, StateDirectory
+from shoal.node.state import DockerState, StateDirectory, addresses_in, docker_state
 
 if TYPE_CHECKING:
     from shoal.agent.networks import LocalNetworks
@@ -80,7 +79,7 @@ class Node:
         elif state.join_in_progress:
             self._spawn(self._resume_join(state))
         else:
-            self._begin(_addresses(state))
+            self._begin(addresses_in(state))
         return self
 
     async def __aexit__(self, *failure: object) -> None:
@@ -112,7 +111,7 @@ class Node:
                 if isinstance(fault, TimeoutError):
                     raise Unavailable("the swarm's first manager did not start in time") from fault
                 raise
-            self._state.save(_docker_state(addresses))
+            self._state.save(docker_state(addresses))
             return life.local.node_id
 
     async def join(self, request: JoinRequest) -> None:
@@ -127,7 +126,7 @@ class Node:
                 raise InvalidArgument("at least 1 remote address is needed to join")
             parse_token(request.join_token)
             state = replace(
-                _docker_state(self._resolve_towards(request, addrs[0])),
+                docker_state(self._resolve_towards(request, addrs[0])),
                 remote_addr=",".join(addrs),
                 join_in_progress=True,
                 join_token=request.join_token,
@@ -217,7 +216,7 @@ class Node:
         """A joining node that names no address advertises the one from which it reaches the manager."""
         advertise = request.advertise_addr
         if not advertise and (request.listen_addr or DEFAULT_LISTEN).startswith(("0.0.0.0", "[::]")):
-            advertise = _address_towards(addr)
+            advertise = address_towards(addr)
         return self._resolve(request.listen_addr, advertise, request.data_path_addr)
 
     def _begin(self, addresses: Addresses, **how: Any) -> Life:
@@ -265,7 +264,7 @@ class Node:
                 self._state.certificates.save_root(bundle)
                 self._state.certificates.save(pair)
                 self._state.save_managers([Remote(addr=addr) for addr in addrs])
-            life = self._begin(_addresses(state))
+            life = self._begin(addresses_in(state))
             await life.started()
             self._state.save(replace(state, join_in_progress=False, join_token="", remote_addr=addrs[0]))
         finally:
@@ -320,38 +319,3 @@ async def _settled(coroutine: Coroutine[Any, Any, Any], outcome: asyncio.Future[
         outcome.exception()
     finally:
         outcome.cancel()
-
-
-def _docker_state(addresses: Addresses) -> DockerState:
-    return DockerState(
-        local_addr=addresses.advertise,
-        listen_addr=join_host(addresses.listen, addresses.port),
-        advertise_addr=join_host(addresses.advertise, addresses.advertise_port),
-        data_path_addr=addresses.data_path,
-        interface=addresses.interface,
-    )
-
-
-def _addresses(state: DockerState) -> Addresses:
-    listen, _, port = state.listen_addr.rpartition(":")
-    advertise, _, advertise_port = state.advertise_addr.rpartition(":")
-    return Addresses(
-        listen=listen.strip("[]"),
-        advertise=advertise.strip("[]"),
-        port=int(port),
-        advertise_port=int(advertise_port),
-        data_path=state.data_path_addr,
-        interface=state.interface,
-    )
-
-
-def _address_towards(addr: str) -> str:
-    """The own address that packets to `host:port` would carry; empty when there is no way there."""
-    host, _, port = addr.rpartition(":")
-    try:
-        family, kind, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(where)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return ""

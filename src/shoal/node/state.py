@@ -16,6 +16,7 @@ from pathlib import Path
 from shoal.agent.remotes import Remote
 from shoal.ca.files import CertificateFiles, write_file
 from shoal.model.base import Struct, decode, encode
+from shoal.node.addresses import Addresses, join_host
 from shoal.store.codec import StoreKeys
 
 
@@ -32,6 +33,31 @@ class DockerState(Struct, frozen=True):
     """Only while `join_in_progress`."""
     availability: str = ""
     interface: str = ""
+
+
+def docker_state(addresses: Addresses) -> DockerState:
+    """The state of a node with these addresses."""
+    return DockerState(
+        local_addr=addresses.advertise,
+        listen_addr=join_host(addresses.listen, addresses.port),
+        advertise_addr=join_host(addresses.advertise, addresses.advertise_port),
+        data_path_addr=addresses.data_path,
+        interface=addresses.interface,
+    )
+
+
+def addresses_in(state: DockerState) -> Addresses:
+    """The addresses that `docker_state` was given."""
+    listen, _, port = state.listen_addr.rpartition(":")
+    advertise, _, advertise_port = state.advertise_addr.rpartition(":")
+    return Addresses(
+        listen=listen.strip("[]"),
+        advertise=advertise.strip("[]"),
+        port=int(port),
+        advertise_port=int(advertise_port),
+        data_path=state.data_path_addr,
+        interface=state.interface,
+    )
 
 
 class StateDirectory:
