@@ -2,7 +2,7 @@
 
 The language is that of Go's text/template, as far as command lines use it: fields, `index`, pipelines, variables,
 if/else, range, with, comments and trim markers; docker's own functions (json, join, split, title, truncate, pad) are
-there too. Reading order: `gotemplate_parse` (text -> nodes), `gotemplate_values` (fields, printing, functions), here.
+there too. Reading order: `gotemplate_nodes`, `gotemplate_parse` (text -> nodes), `gotemplate_values` (fields, printing, functions), here.
 
 Values are dicts with Go's names, lists, strings, numbers, msgspec structs (fields by their JSON names), and callables
 in dicts, which stand for methods.
@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shoal.kit import gotemplate_parse as syntax
+from shoal.kit import gotemplate_nodes as syntax
+from shoal.kit.gotemplate_parse import SyntaxFault, parse
 from shoal.kit.gotemplate_values import FUNCTIONS, MISSING, NO_VALUE, Fault, field, printed, true
 
 
@@ -36,8 +37,8 @@ class Template:
         """Raises TemplateError when `text` is not a template."""
         self._functions: dict[str, Callable[..., Any]] = {**FUNCTIONS, **(functions or {})}
         try:
-            self._nodes = syntax.parse(text, self._functions)
-        except syntax.SyntaxFault as fault:
+            self._nodes = parse(text, self._functions)
+        except SyntaxFault as fault:
             raise TemplateError(str(fault)) from fault
 
     def render(self, value: object, *, missing: str = "error", kind: str = "") -> str:
