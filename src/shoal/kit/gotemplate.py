@@ -2,7 +2,8 @@
 
 The language is that of Go's text/template, as far as command lines use it: fields, `index`, pipelines, variables,
 if/else, range, with, comments and trim markers; docker's own functions (json, join, split, title, truncate, pad) are
-there too. Reading order: `gotemplate_nodes`, `gotemplate_parse` (text -> nodes), `gotemplate_values` (fields, printing, functions), here.
+there too. Reading order: `gotemplate_nodes`, `gotemplate_parse` (text -> nodes), `gotemplate_values` (fields, printing,
+functions), here.
 
 Values are dicts with Go's names, lists, strings, numbers, msgspec structs (fields by their JSON names), and callables
 in dicts, which stand for methods.
