@@ -30,12 +30,12 @@ class Host:
         self.name = name
         self.address = address
         self.netns = lab.host(name, address)
-        self._directory = directory / f"node-{name}"
+        self.directory = directory / f"node-{name}"
         self._process: subprocess.Popen[str] | None = None
 
     def on(self) -> None:
         self._process = subprocess.Popen(
-            ["nsenter", f"--net={self.netns}", sys.executable, "-m", "tests.system.node_daemon", self._directory, self.name],
+            ["nsenter", f"--net={self.netns}", sys.executable, "-m", "tests.system.node_daemon", self.directory, self.name],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -150,6 +150,31 @@ def test_one_of_three_managers_moves(lan: list[Host]) -> None:
     until_sync(lambda: f"{three.address}:2377" in [node["ManagerStatus"]["Addr"] for node in two.ask("nodes")])
 
 
+def test_all_managers_move_at_once(lan: list[Host]) -> None:
+    """Three managers are killed and come back, all at other addresses, one at another's old one: they find each other
+    and agree."""
+    for host in lan:
+        host.on()
+    lan[0].init()
+    for host in lan[1:]:
+        host.join(lan[0], "manager")
+    until_sync(lambda: _reachable(lan[0]) == 3, 20)
+    until_sync(lambda: all(_remembered(host) == {one.address for one in lan} for host in lan), 10)
+    for host in lan:
+        host.kill()
+    for host, address in zip(lan, ("192.168.99.141", "192.168.99.142", "192.168.99.101"), strict=True):
+        host.move(address)
+    for host in lan:
+        host.on()
+    start = time.monotonic()
+    until_sync(lambda: all(is_active(host) for host in lan), 40)
+    until_sync(lambda: all(is_ready(one, host) for one in lan for host in lan), 30)
+    until_sync(lambda: all(_reachable(host) == 3 for host in lan), 30)
+    print(f"three managers agree again after {time.monotonic() - start:.1f} s")
+    assert lan[0].ask("network", "after")
+    until_sync(lambda: not any("shoal_detour" in nft("list", "tables", netns=host.netns) for host in lan), 20)
+
+
 def test_the_killed_leader_is_succeeded_and_nothing_acknowledged_is_lost(lan: list[Host]) -> None:
     """The leader is killed with SIGKILL, its etcd with it; another leads, has every commit, and the dead one returns."""
     one, *others = lan
@@ -185,6 +210,19 @@ def _try(host: Host, name: str) -> bool:
         return bool(host.ask("network", name))
     except Refused as fault:
         return "already exists" in str(fault)
+
+
+def _remembered(host: Host) -> set[str]:
+    try:
+        return set(json.loads((host.directory / "etcd/peers.json").read_text()).values())
+    except FileNotFoundError:
+        return set()
+
+
+def nft(*words: str, netns: Path) -> str:
+    return subprocess.run(
+        ["nsenter", f"--net={netns}", "nft", *words], check=True, capture_output=True, text=True
+    ).stdout
 
 
 def _reachable(manager: Host) -> int:

@@ -24,7 +24,7 @@ from shoal.kit.tasks import Bell, background
 from shoal.model.errors import PermissionDenied, ShoalError
 from shoal.model.objects import Node
 from shoal.network.networks import Networks
-from shoal.node import discovery
+from shoal.node import detour, discovery
 from shoal.node.addresses import moved
 from shoal.node.founding import Founding
 from shoal.node.joining import renew_certificate
@@ -207,7 +207,11 @@ class Life:
     def _discovery(self) -> list[Coroutine[Any, Any, None]]:
         if not self.local.options.discovery_port:
             return []
-        return [discovery.serve(self.local, self._seeker.learn), self._seeker.run()]
+        return [
+            discovery.serve(self.local, self._seeker.learn),
+            self._seeker.run(),
+            detour.take_detours(self.local, self.agent.connected.is_set),
+        ]
 
     # --- the machine's address ----------------------------------------------------------------------------------------
 

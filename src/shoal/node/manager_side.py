@@ -19,7 +19,7 @@ from shoal.manager.serving import NodeProtocol
 from shoal.model.base import decode
 from shoal.model.errors import OutOfSequence, ShoalError, Unavailable
 from shoal.model.objects import ManagerStatus, Node
-from shoal.node import discovery
+from shoal.node import detour, discovery
 from shoal.node.addresses import join_host
 from shoal.node.founding import Founding
 from shoal.node.joining import connected
@@ -153,7 +153,8 @@ async def run_manager(
         addresses = local.addresses
         await side.protocol.start(addresses.listen, addresses.port, local.server_context)
         try:
-            async with background(side.leadership.run(side.lead), side.upkeep(), keep_room(client, store.view)):
+            care = (side.upkeep(), keep_room(client, store.view), detour.remember(client, state.peers))
+            async with background(side.leadership.run(side.lead), *care):
                 yield side
         finally:
             await side.protocol.close()
