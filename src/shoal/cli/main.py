@@ -8,6 +8,7 @@ from importlib import import_module
 
 from shoal.api.client import AddressFault, ConnectionFault, DaemonError
 from shoal.cli import tree, usage
+from shoal import __version__
 from shoal.cli.command import DECLARED, Command, CommandFault, Context, RunFault, ShowHelp, text_of
 from shoal.cli.flags import Flag, FlagFault, Options, declare, parse
 
@@ -72,9 +73,9 @@ def _main(program: str, arguments: list[str]) -> int:
         given = parse(flags, arguments, interspersed=False)
         rest = given.args
         if given.flag("version") or not rest or given.flag("help"):
-            text = f"Docker version {_VERSION}, build shoal\n"
             if given.flag("version"):
-                sys.stdout.write(text)
+                as_docker = f"Docker version {_VERSION}, build shoal"
+                sys.stdout.write((as_docker if program == "docker" else f"Shoal version {__version__}") + "\n")
             else:
                 (sys.stdout if given.flag("help") else sys.stderr).write(usage.root_help(program, flags[:-1]))
             return 0
