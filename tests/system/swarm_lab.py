@@ -296,8 +296,9 @@ def _same_space(process: Path, pid: int) -> bool:
 
 
 @contextmanager
-def lab(subnet: str, first: str = "m1") -> Iterator[Lab]:
+def lab(first: str = "m1") -> Iterator[Lab]:
     """A lab with one machine, `first`, and the image in the registry. Everything is removed, which is checked."""
+    subnet = f"10.92.{os.getpid() % 250}"  # of this run alone
     folder = Path(tempfile.mkdtemp(prefix="shoal-swarm-", dir="/var/tmp"))
     for name in ("bin", "home", "docker", "app"):
         (folder / name).mkdir()
@@ -311,7 +312,8 @@ def lab(subnet: str, first: str = "m1") -> Iterator[Lab]:
             yield made
             names = made.machine("ls", "-q").split()
             made.machine("rm", "-f", "-y", *names)
-            assert shop.traces() == []
+            traces = shop.traces()
+            assert not traces, traces
     finally:
         if names := made.machine("ls", "-q").split():
             made.machine("rm", "-f", "-y", *names)

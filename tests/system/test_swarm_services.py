@@ -18,7 +18,7 @@ ALL = ("m1", "m2", "m3")
 @pytest.fixture(scope="module")
 def swarm() -> Iterator[Lab]:
     """A manager, m1, and two workers."""
-    with lab("192.168.92") as made:
+    with lab() as made:
         made.create("m2", "m3")
         made.init("m1")
         made.join("m2", "m1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
+import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -111,7 +112,7 @@ class RegistrySession:
                     return
             except (aiohttp.ClientError, OSError, TimeoutError) as fault:
                 failure = fault
-        raise Unavailable(f'Get "https://{self._host}/v2/": {failure}') from failure
+        raise Unavailable(f'Get "https://{self._host}/v2/": {_words(failure)}') from failure
 
     async def _answer(self, challenge: str) -> None:
         kind, _, rest = challenge.partition(" ")
@@ -257,6 +258,16 @@ class RegistrySession:
         if response.status == 404:
             raise NotFound(f"{familiar(reference)}: {detail}")
         raise Unavailable(detail)
+
+
+def _words(fault: Exception | None) -> str:
+    """Why nobody can be reached, as Go says it."""
+    if isinstance(fault, TimeoutError):
+        return "context deadline exceeded"
+    if isinstance(fault, aiohttp.ClientConnectorError) and not isinstance(fault, aiohttp.ClientSSLError):
+        reason = os.strerror(fault.os_error.errno).lower() if fault.os_error.errno else str(fault.os_error)
+        return f"dial tcp {fault.host}:{fault.port}: connect: {reason}"
+    return str(fault)
 
 
 def _basic(auth: AuthConfig | None) -> str:
