@@ -6,9 +6,9 @@ import os
 import sys
 from importlib import import_module
 
+from shoal import __version__
 from shoal.api.client import AddressFault, ConnectionFault, DaemonError
 from shoal.cli import tree, usage
-from shoal import __version__
 from shoal.cli.command import DECLARED, Command, CommandFault, Context, RunFault, ShowHelp, text_of
 from shoal.cli.flags import Flag, FlagFault, Options, declare, parse
 
