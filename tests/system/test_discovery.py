@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -107,3 +108,24 @@ def test_a_swarm_is_whole_again(swarm: Lab, stopped: tuple[str, ...], moved: tup
     assert whole(swarm, f"{'+'.join(moved)} moved") < 15
     for name in ALL:
         by_name(swarm, name)
+
+
+@pytest.mark.parametrize("moved", [("m3",), ALL], ids=["one-of-three", "all-three"])
+def test_managers_agree_again(swarm: Lab, moved: tuple[str, ...]) -> None:
+    """With three managers, one that moved is a member again at its new address; and when all of them moved at once,
+    they find each other, agree, and every one of them serves."""
+    swarm.docker("m1", "node", "promote", "m2", "m3")
+    until_sync(lambda: [one[2] for one in swarm.node_states("m1").values()].count("Reachable") == 2, 30, 0.1)
+    until_sync(lambda: all(len(remembered(swarm, name)) == 3 for name in ALL), 30, 0.1)
+    restart(swarm, moved, moved)
+    assert whole(swarm, f"managers {'+'.join(moved)} moved", ALL, 60) < 30
+    until_sync(lambda: [one[2] for one in swarm.node_states("m3").values()].count("Reachable") == 2, 30, 0.1)
+    until_sync(lambda: all(remembered(swarm, name) == {swarm.ip(one) for one in ALL} for name in ALL), 30, 0.1)
+
+
+def remembered(swarm: Lab, name: str) -> set[str]:
+    """Where a manager's store knows its members to be."""
+    try:
+        return set(json.loads((swarm.root(name) / "var/lib/shoal/swarm/etcd/peers.json").read_text()).values())
+    except OSError:
+        return set()

@@ -2,9 +2,9 @@
 
 etcd dials its peers where its own replicated member list says, and that list changes only by a quorum: if most
 managers have other addresses, none is reached any more. But the managers themselves find each other (`seeking`). So
-while there is no leader, packets to another manager's old etcd address are sent to where that manager
-is now: a rule in the kernel for each, gone a while after there is one, when the addresses are noted.
-etcd's certificates are checked as ever: a manager's still names the old address, since a new one is issued only then.
+while a manager's store is not up, or has no leader, its packets to another's old etcd address are sent to where that
+manager is now: a rule in the kernel for each, gone a while after the store is up and the addresses are noted. etcd's
+certificates are checked as ever: a manager's still names the old address, since a new one is issued only then.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ async def remember(client: EtcdClient, path: Path) -> None:
 
 
 async def take_detours(local: Local, is_led: Callable[[], bool]) -> None:
-    """Keep the kernel's rules as they should be, until cancelled. `is_led`: there is a leader, and so a quorum."""
+    """Keep the kernel's rules as they should be, until cancelled.
+
+    `is_led`: this manager's store has come up, and there is a leader.
+    """
     now = asyncio.get_running_loop().time
     missing, settled = now() + PATIENCE, 0.0
     made: dict[str, str] | None = None if local.identity.is_manager else {}  # None: a killed daemon may have left some

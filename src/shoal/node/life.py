@@ -210,7 +210,7 @@ class Life:
         return [
             discovery.serve(self.local, self._seeker.learn),
             self._seeker.run(),
-            detour.take_detours(self.local, self.agent.connected.is_set),
+            detour.take_detours(self.local, lambda: self.manager is not None and self.agent.connected.is_set()),
         ]
 
     # --- the machine's address ----------------------------------------------------------------------------------------

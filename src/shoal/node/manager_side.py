@@ -82,8 +82,12 @@ class ManagerSide:
     async def announce_address(self) -> None:
         """Make the store know this manager's present address: its record, etcd's member, etcd's certificate."""
         own = self.local.node_id
-        for member in await self.client.members():
+        members = await self.client.members()
+        for member in members:
             if member.name == own and member.peer_urls != (self.local.peer_url,):
+                if any(self.local.peer_url in other.peer_urls for other in members):
+                    # Its old owner has moved, too, and may be waiting for this one's old address: make room first.
+                    await self.client.update(member.id, f"https://{own}.invalid:{self.local.options.peer_port}")
                 await self.client.update(member.id, self.local.peer_url)
         while (node := self.store.view.get(Node, own)) is not None and node.manager_status is not None:
             if node.manager_status.addr == self.local.manager_addr:
