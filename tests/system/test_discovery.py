@@ -20,7 +20,7 @@ TASKS = 6
 @pytest.fixture(scope="module")
 def swarm() -> Iterator[Lab]:
     """m1 is the manager; six tasks on an overlay network answer at port 80 of every machine."""
-    with lab("192.168.94") as made:
+    with lab() as made:
         made.create("m2", "m3")
         made.init("m1")
         for name in ("m2", "m3"):
