@@ -296,9 +296,12 @@ def _same_space(process: Path, pid: int) -> bool:
 
 
 @contextmanager
-def lab(first: str = "m1") -> Iterator[Lab]:
-    """A lab with one machine, `first`, and the image in the registry. Everything is removed, which is checked."""
-    subnet = f"10.92.{os.getpid() % 250}"  # of this run alone
+def lab(first: str = "m1", *, network: str = "10.92") -> Iterator[Lab]:
+    """A lab with one machine, `first`, and the image in the registry. Everything is removed, which is checked.
+
+    Labs that are there at the same time need different `network`s, of which each run takes a part of its own.
+    """
+    subnet = f"{network}.{os.getpid() % 250}"
     folder = Path(tempfile.mkdtemp(prefix="shoal-swarm-", dir="/var/tmp"))
     for name in ("bin", "home", "docker", "app"):
         (folder / name).mkdir()

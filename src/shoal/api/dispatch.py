@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -24,6 +26,9 @@ HEADERS = {
     "Server": f"Shoal/{__version__} (linux)",
 }
 """What every answer carries."""
+
+_MACHINES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""Failures of the machine: its user has to do something about them, and no traceback helps with that."""
 
 
 class Dispatcher:
@@ -82,5 +87,9 @@ def _failed(request: web.BaseRequest, fault: Exception) -> web.StreamResponse:
         return failure(fault.message, fault.status)
     if isinstance(fault, web.HTTPException):
         return failure(fault.text or fault.reason, fault.status)
+    if isinstance(fault, OSError) and fault.errno in _MACHINES:
+        words = f"{fault.filename}: {os.strerror(fault.errno).lower()}" if fault.filename else os.strerror(fault.errno)
+        _log.error("%s %s failed: %s", request.method, request.path, words)
+        return failure(words[:1].lower() + words[1:], 500)
     _log.error("%s %s failed", request.method, request.path, exc_info=fault)
     return failure(f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__, 500)
