@@ -35,7 +35,7 @@ networks:
 
 
 def desired(text: str, stack: str = "lab") -> Desired:
-    tree = load([File("f.yml", text)], "/work", {}, lambda path: "").tree
+    tree = load([File("f.yml", text)], "/project", {}, lambda path: "").tree
     return convert(stack, tree)
 
 
@@ -95,7 +95,7 @@ def test_stack_mounts() -> None:
     assert volume.volume_options.labels == {"a": "b", "com.docker.stack.namespace": "lab"}
     assert volume.volume_options.driver_config is not None
     assert external == Mount(source="e", target="/e")
-    assert bind == Mount(type="bind", source="/work/d", target="/d", read_only=True)
+    assert bind == Mount(type="bind", source="/project/d", target="/d", read_only=True)
     assert anonymous == Mount(target="/anon")
     assert tmpfs == Mount(type="tmpfs", target="/t")
 

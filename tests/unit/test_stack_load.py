@@ -15,7 +15,7 @@ from shoal.stack.names import StackFault
 from shoal.stack.render import render
 from shoal.stack.yaml_places import load as load_yaml
 
-FILES = {"/work/e.env": "E1=v1\nB=fromfile\n# comment\n"}
+FILES = {"/project/e.env": "E1=v1\nB=fromfile\n# comment\n"}
 
 
 def read(path: str) -> str:
@@ -26,7 +26,7 @@ def read(path: str) -> str:
 
 def loaded(*texts: str, interpolated: bool = True, **variables: str) -> Loaded:
     files = [File(f"f{number}.yml", text) for number, text in enumerate(texts, 1)]
-    return load(files, "/work", variables, read, interpolated=interpolated)
+    return load(files, "/project", variables, read, interpolated=interpolated)
 
 
 def service(text: str, **variables: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_stack_env_file_missing() -> None:
     """An env_file that is not there is an error of the file system, with its path."""
     with pytest.raises(FileNotFoundError) as caught:
         service("{image: a, env_file: nope.env}")
-    assert caught.value.filename == "/work/nope.env"
+    assert caught.value.filename == "/project/nope.env"
 
 
 def test_stack_environment() -> None:
@@ -126,7 +126,11 @@ def test_stack_volumes_forms() -> None:
     """Sources that are paths are binds, relative to the file; the rest are volumes."""
     volumes = service('{image: a, volumes: ["./d:/d:ro", "v:/v:nocopy", /anon, "~/h:/h", {type: tmpfs, target: /t}]}')
     found = [(v["type"], v.get("source"), v["target"], v.get("read_only")) for v in volumes["volumes"]]
-    assert found[:3] == [("bind", "/work/d", "/d", True), ("volume", "v", "/v", None), ("volume", None, "/anon", None)]
+    assert found[:3] == [
+        ("bind", "/project/d", "/d", True),
+        ("volume", "v", "/v", None),
+        ("volume", None, "/anon", None),
+    ]
     assert found[3][0] == "bind"
     assert not str(found[3][1]).startswith("~")
     assert found[4] == ("tmpfs", None, "/t", None)
@@ -166,7 +170,7 @@ services:
     web = loaded(one, two).tree["services"]["web"]
     assert (web["image"], web["command"], web["dns"]) == ("b", ["z"], ["8.8.8.8", "1.1.1.1"])
     assert [(p["published"], p["target"]) for p in web["ports"]] == [(80, 90), (81, 81)]
-    assert [(v["source"], v["target"]) for v in web["volumes"]] == [("w", "/a"), ("/work/d", "/d")]
+    assert [(v["source"], v["target"]) for v in web["volumes"]] == [("w", "/a"), ("/project/d", "/d")]
     assert web["environment"] == {"A": "1", "B": "2"}
     assert web["labels"] == {"l": "1", "m": "2"}
     assert web["deploy"] == {"replicas": 2, "placement": {"constraints": ["a==b", "c==d"]}}

@@ -6,6 +6,7 @@ A text that stands where a number or a switch should, such as `"${REPLICAS}"` af
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,14 +23,14 @@ class SchemaFault(ValueError):
         self.place = (*place, key) if key else place
 
 
-class Kind:
+class Kind(ABC):
     """What a value may be. `words` complete the sentence "must be a ..."."""
 
     words: tuple[str, ...] = ()
 
+    @abstractmethod
     def fits(self, value: object) -> bool:
         """Whether `value` is of this kind at first sight."""
-        raise NotImplementedError
 
     def read(self, value: Any, place: Place) -> Any:
         """`value`, checked all the way down and converted. Raises SchemaFault."""
