@@ -22,6 +22,9 @@ from shoal.wire.grpc import rpc
 from shoal.wire.pb import managers_pb2
 from shoal.wire.pb.managers_grpc import PeersBase
 
+REMEMBERED = 8
+"""Addresses that a certificate names: the present one, and those before it."""
+
 
 class PeersService(PeersBase):
     """`shoal.v1.Peers`, for holders of a manager's certificate."""
@@ -47,11 +50,16 @@ class PeersService(PeersBase):
 
 
 async def renew_peer_certificate(local: Local, cluster: Cluster) -> None:
-    """Issue and save a certificate for this manager's etcd, unless the one it has will do for a while."""
-    addresses = [local.addresses.advertise]
+    """Issue and save a certificate for this manager's etcd, unless the one it has will do for a while.
+
+    It goes on naming the addresses that the manager had before: a manager that comes back later dials those (`detour`).
+    """
+    present = local.addresses.advertise
     known = local.state.peer_certificates.load()
-    if known is not None and _fits(known.certificate, addresses, local.clock):
+    former = _addresses(known.certificate) if known is not None else []
+    if known is not None and present in former and _is_young(known.certificate, local.clock):
         return
+    addresses = [present, *(one for one in former if one != present)][:REMEMBERED]
     pair = await asyncio.to_thread(make_peer_certificate, cluster, local.node_id, addresses, local.clock)
     local.state.peer_certificates.save(pair)
 
@@ -74,8 +82,11 @@ def _issue(cluster: Cluster, csr: bytes, node_id: str, addresses: list[str], clo
     )
 
 
-def _fits(pem: bytes, addresses: list[str], clock: Clock) -> bool:
-    names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+def _is_young(pem: bytes, clock: Clock) -> bool:
     start, end = validity(pem)
-    young = clock.now() < start + (end - start) / 2
-    return young and [str(address) for address in names.get_values_for_type(x509.IPAddress)] == addresses
+    return clock.now() < start + (end - start) / 2
+
+
+def _addresses(pem: bytes) -> list[str]:
+    names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(address) for address in names.get_values_for_type(x509.IPAddress)]
