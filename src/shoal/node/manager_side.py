@@ -80,15 +80,11 @@ class ManagerSide:
                 group.create_task(discovery.tell_the_missed(self.local, lambda: self.store.view))
 
     async def announce_address(self) -> None:
-        """Make the store know this manager's present address: its record, etcd's member, etcd's certificate."""
+        """Make the store know this manager's present address: its record, etcd's certificate, etcd's member.
+
+        The member comes last: another manager's old address may have to be waited for.
+        """
         own = self.local.node_id
-        members = await self.client.members()
-        for member in members:
-            if member.name == own and member.peer_urls != (self.local.peer_url,):
-                if any(self.local.peer_url in other.peer_urls for other in members):
-                    # Its old owner has moved, too, and may be waiting for this one's old address: make room first.
-                    await self.client.update(member.id, f"https://{own}.invalid:{self.local.options.peer_port}")
-                await self.client.update(member.id, self.local.peer_url)
         while (node := self.store.view.get(Node, own)) is not None and node.manager_status is not None:
             if node.manager_status.addr == self.local.manager_addr:
                 break
@@ -100,6 +96,20 @@ class ManagerSide:
                 continue
         if (cluster := self.store.view.cluster) is not None:
             await renew_peer_certificate(self.local, cluster)
+        await self._announce_member()
+
+    async def _announce_member(self) -> None:
+        own, url = self.local.node_id, self.local.peer_url
+        members = await self.client.members()
+        member = next((one for one in members if one.name == own), None)
+        if member is None or member.peer_urls == (url,):
+            return
+        if any(url in other.peer_urls for other in members):
+            # Its old owner has moved, too, and may be waiting for this one's old address: make room.
+            nowhere = f"https://{own}.invalid:{self.local.options.peer_port}"
+            if member.peer_urls != (nowhere,):
+                await self.client.update(member.id, nowhere)
+        await self.client.update(member.id, url)
 
     async def upkeep(self) -> None:
         """Keep address and certificate current, for ever."""
