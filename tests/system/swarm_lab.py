@@ -50,6 +50,8 @@ class Lab:
     place: Workplace
     registry: str = ""
     tokens: dict[str, str] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
+    """Containers that must not be touched."""
 
     @property
     def image(self) -> str:

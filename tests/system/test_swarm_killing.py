@@ -29,7 +29,9 @@ def swarm() -> Iterator[Lab]:
         made.init("m1")
         made.join("m2", "m1")
         for name in ALL:
-            made.docker(name, "run", "-d", "--name", "steady", "-p", "80:80", made.image)
+            made.kept.append(
+                made.docker(name, "run", "-q", "-d", "--name", "steady", "-p", "80:80", made.image).strip()
+            )
         yield made
 
 
@@ -46,8 +48,9 @@ def victims(swarm: Lab) -> dict[str, Callable[[], list[int]]]:
 
 
 def busy(swarm: Lab, program: str) -> list[int]:
-    """Processes of containers, but for those of `steady`, which are the first."""
-    return sorted(swarm.pids("m1", program))[1:] + sorted(swarm.pids("m2", program))[1:]
+    """Processes of the services' containers."""
+    found = [pid for name in ALL for pid in swarm.pids(name, program)]
+    return [pid for pid in found if not any(one in _about(pid) for one in swarm.kept)]
 
 
 class Assassin:
@@ -154,10 +157,10 @@ def only_one(swarm: Lab, name: str) -> list[str]:
 def left(swarm: Lab, name: str, container: str) -> list[str]:
     """What belongs to other containers than `container`: processes, directories, mounts, cgroups."""
     processes = [
-        f"{pid} {program} {_text(pid, 'cgroup')}"
+        f"{pid} {_about(pid)}"
         for program in ("conmon", "httpd", "crun")
         for pid in swarm.pids(name, program)
-        if container not in _text(pid, "cgroup") + _text(pid, "cmdline")
+        if container not in _about(pid)
     ]
     found = swarm.inside(
         name,
@@ -169,8 +172,9 @@ def left(swarm: Lab, name: str, container: str) -> list[str]:
     ]
 
 
-def _text(pid: int, name: str) -> str:
+def _about(pid: int) -> str:
+    """A process's command and cgroups: both name its container."""
     try:
-        return Path(f"/proc/{pid}/{name}").read_text()
+        return Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/cgroup").read_text()
     except OSError:
         return ""
