@@ -218,6 +218,8 @@ def test_without_a_quorum_it_says_so_and_runs_on(swarm: Lab) -> None:
     assert any("Hello" in swarm.page("m1", 80, timeout=0.5) for _ in range(8))
     swarm.machine("start", "m2")
     until_sync(lambda: leader(swarm, "m1"), 30, 0.1)
+    # What was not acknowledged may have happened or not.
+    until_sync(lambda: "web scaled to 8" in said(swarm, "m1", "service", "scale", "--detach", "web=8"), 10, 0.2)
     swarm.until_running("m1", "web", 8)
     swarm.machine("start", "m3")
     until_sync(lambda: healthy(swarm), 40, 0.2)
