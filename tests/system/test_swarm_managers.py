@@ -203,6 +203,26 @@ def test_a_node_removed_by_force_is_out(swarm: Lab) -> None:
     assert swarm.inspect("m1", "node", "m4")["ID"] != old
 
 
+def test_a_dead_manager_is_replaced(swarm: Lab) -> None:
+    """A manager that is gone for good is demoted, removed, and another joins; if it comes back, it is out until it
+    leaves and joins again."""
+    swarm.machine("kill", "m3")
+    until_sync(lambda: swarm.node_states("m1")["m3"][0] == "Down", 20, 0.1)
+    words = "must be demoted to worker before removal"
+    assert words in swarm.refusal("m1", "node", "rm", "m3")
+    swarm.docker("m1", "node", "demote", "m3")
+    until_sync(lambda: swarm.node_states("m1")["m3"][2] == "", 20, 0.1)
+    swarm.docker("m1", "node", "promote", "m4")
+    until_sync(lambda: swarm.node_states("m1")["m4"][2] == "Reachable", 20, 0.1)
+    until_sync(lambda: "m3" in said(swarm, "m1", "node", "rm", "m3").split(), 20, 0.1)
+    swarm.machine("start", "m3")
+    assert "m3" not in swarm.node_states("m1")
+    until_sync(lambda: swarm.docker("m3", "info", "-f", "{{.Swarm.Error}}").strip() not in ("", "<no value>"), 30, 0.2)
+    swarm.docker("m3", "swarm", "leave", "--force")
+    swarm.join("m3", "m1", "manager")
+    swarm.docker("m1", "node", "demote", "m4")
+
+
 def test_without_a_quorum_it_says_so_and_runs_on(swarm: Lab) -> None:
     """Two of three managers die: the third answers with docker's words, containers run on, and all is well again
     when one comes back. Leaving a manager is refused without --force."""

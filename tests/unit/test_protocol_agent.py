@@ -246,7 +246,7 @@ def test_tasks_on_disk(tmp_path: Path) -> None:
     assert files.load() == []
     kept = Kept(
         task=service_task(registry_auth="secret"),
-        status=TaskStatus(state=TaskState.RUNNING, message="started"),
+        status=TaskStatus(state=TaskState.PREPARING, message="preparing"),
         networks=[Network(id="f1", vxlan_id=4097)],
     )
     files.save(kept)
@@ -259,6 +259,30 @@ def test_tasks_on_disk(tmp_path: Path) -> None:
     files.remove("t1")
     with pytest.raises(ValueError, match="not a task id"):
         files.remove("../x")
+
+
+def test_credentials_leave_the_disk_when_the_image_is_there(tmp_path: Path) -> None:
+    """A task keeps its registry credentials on disk only while its image may still have to be pulled."""
+    files = TaskFiles(tmp_path)
+    task = service_task(registry_auth="secret")
+    files.save(Kept(task=task, status=TaskStatus(state=TaskState.PREPARING)))
+    assert b"secret" in (tmp_path / "t1.json").read_bytes()
+    files.save(Kept(task=task, status=TaskStatus(state=TaskState.READY)))
+    assert b"secret" not in (tmp_path / "t1.json").read_bytes()
+
+
+async def test_the_keeper_outlives_a_disk_that_refuses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be written now is written as soon as it can be."""
+    blocked = tmp_path / "tasks"
+    blocked.write_text("no directory")
+    files = TaskFiles(blocked)
+    keeper = TaskKeeper(files)
+    kept = Kept(task=service_task(), status=TaskStatus(state=TaskState.READY))
+    async with background(keeper.run()):
+        keeper.put(kept)
+        await until(lambda: "cannot be kept" in caplog.text)
+        blocked.unlink()
+        await until(lambda: files.load() == [kept])
 
 
 async def test_the_keeper_writes_behind(tmp_path: Path) -> None:

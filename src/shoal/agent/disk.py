@@ -1,20 +1,30 @@
 """The agent's copy of its tasks and their last statuses: a restarted agent goes on from there.
 
 One file per task, written whole or not at all, in a thread: a slow disk holds up nobody. What a kill or a power cut
-loses is the newest of what was seen; every action can be repeated, and the container's own state makes it good.
+loses is the newest of what was seen; every action can be repeated, and the container's own state makes it good. So
+does a full disk: it is tried again and again, and the tasks run on meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from shoal.kit.tasks import Bell
 from shoal.model.base import Struct, decode, encode
 from shoal.model.errors import ShoalError
 from shoal.model.objects import Network, Task, TaskStatus
+from shoal.model.states import TaskState
+
+logger = logging.getLogger(__name__)
+
+RETRY = 1.0
+"""Seconds between two tries to write to a disk that refuses."""
 
 
 class Kept(Struct, frozen=True):
@@ -26,7 +36,10 @@ class Kept(Struct, frozen=True):
 
 
 class TaskFiles:
-    """The files in `directory`, which is made for this user only: tasks carry registry credentials."""
+    """The files in `directory`, which is made for this user only.
+
+    A task's registry credentials are in its file for as long as its image may still have to be pulled, and no longer.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -42,7 +55,9 @@ class TaskFiles:
         return found
 
     def save(self, kept: Kept) -> None:
-        """Keep a task and what belongs to it."""
+        """Keep a task and what belongs to it. Raises OSError."""
+        if kept.status.state >= TaskState.READY:
+            kept = replace(kept, task=replace(kept.task, registry_auth=""))
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(kept.task.id)
         draft = path.with_suffix(".draft")
@@ -87,10 +102,19 @@ class TaskKeeper:
             while True:
                 await self._bell.wait()
                 self._writing, self._pending = self._pending, {}
-                await asyncio.to_thread(self._write, self._writing)
+                try:
+                    await asyncio.to_thread(self._write, self._writing)
+                except OSError as fault:
+                    logger.warning("tasks cannot be kept on disk: %s", fault)
+                    self._pending = self._writing | self._pending
+                    self._bell.ring()
+                    await asyncio.sleep(RETRY)
                 self._writing = {}
         finally:
-            self._write(self._writing | self._pending)
+            try:
+                self._write(self._writing | self._pending)
+            except OSError as fault:
+                logger.warning("tasks are not kept on disk: %s", fault)
             self._writing, self._pending = {}, {}
 
     def _write(self, batch: dict[str, Kept | None]) -> None:
