@@ -117,6 +117,11 @@ def join_host(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def host_of(addr: str) -> str:
+    """The host in `host:port`, without the brackets of IPv6."""
+    return addr.rpartition(":")[0].strip("[]")
+
+
 def remote(addr: str) -> str:
     """A manager's address as a user gives it, with the default port if it has none. Raises InvalidArgument."""
     host, port = _split(addr, PORT, f"invalid remote address: {addr}")

@@ -3,8 +3,9 @@
 etcd dials its peers where its own replicated member list says, and that list changes only by a quorum: if most
 managers have other addresses, none is reached any more. But the managers themselves find each other (`seeking`). So
 while a manager's store is not up, or has no leader, its packets to another's old etcd address are sent to where that
-manager is now: a rule in the kernel for each, gone a while after the store is up and the addresses are noted. etcd's
-certificates are checked as ever: a manager's still names the old address, since a new one is issued only then.
+manager is now: a rule in the kernel for each, gone a while after the store is up and the addresses are noted. The same
+is done by managers that have a quorum for one that comes later and says itself where it is. etcd's certificates are
+checked as ever: they go on naming a manager's former addresses.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from shoal.model.base import decode, encode
 from shoal.model.errors import InvalidArgument, ShoalError
 from shoal.network.kernel.namespaces import Namespace
 from shoal.network.kernel.nft import Nft
+from shoal.node.addresses import host_of
 from shoal.node.local import Local
 from shoal.store.etcd_client import EtcdClient, EtcdError
 
@@ -69,22 +71,27 @@ async def remember(client: EtcdClient, path: Path) -> None:
         await asyncio.sleep(REMEMBERING)
 
 
-async def take_detours(local: Local, is_led: Callable[[], bool]) -> None:
+async def take_detours(local: Local, claims: dict[str, str], is_lost: Callable[[], bool]) -> None:
     """Keep the kernel's rules as they should be, until cancelled.
 
-    `is_led`: this manager's store has come up, and there is a leader.
+    `claims`: where managers say that they are; those that etcd knows by now are taken out. `is_lost`: this manager's
+    store has not come up, or there is no leader.
     """
     now = asyncio.get_running_loop().time
     missing, settled = now() + PATIENCE, 0.0
     made: dict[str, str] | None = None if local.identity.is_manager else {}  # None: a killed daemon may have left some
     try:
         while True:
-            if is_led():
-                missing = now() + PATIENCE
-                wanted = made or {} if now() < settled else {}
-            else:
+            peers = await asyncio.to_thread(_load, local) if is_lost() or claims else {}
+            for id in [id for id, host in claims.items() if peers.get(id, host) == host]:
+                del claims[id]
+            wanted = detours(peers, claims, local.node_id)
+            if is_lost():
                 settled = now() + SETTLING
-                wanted = _wanted(local) if now() > missing else {}
+                wanted = detours(peers, _present(local) | claims, local.node_id) if now() > missing else {}
+            else:
+                missing = now() + PATIENCE
+                wanted = {**(made or {}), **wanted} if now() < settled else wanted
             if wanted != made:
                 await asyncio.to_thread(_apply, rules(wanted, local.options.peer_port))
                 made = wanted
@@ -94,15 +101,16 @@ async def take_detours(local: Local, is_led: Callable[[], bool]) -> None:
             _apply(rules({}, local.options.peer_port))
 
 
-def _wanted(local: Local) -> dict[str, str]:
-    if not local.identity.is_manager:
-        return {}
+def _present(local: Local) -> dict[str, str]:
+    return {one.node_id: host_of(one.addr) for one in local.remotes.all}
+
+
+def _load(local: Local) -> dict[str, str]:
+    """Where etcd believed its members to be; nothing on a node that is no manager."""
     try:
-        peers = decode(local.state.peers.read_bytes(), dict[str, str])
+        return decode(local.state.peers.read_bytes(), dict[str, str])
     except (OSError, InvalidArgument):
         return {}
-    present = {one.node_id: one.addr.rpartition(":")[0].strip("[]") for one in local.remotes.all}
-    return detours(peers, present, local.node_id)
 
 
 def _apply(commands: str) -> None:

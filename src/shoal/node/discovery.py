@@ -41,9 +41,9 @@ MANY = 64
 
 
 class DiscoveryService(DiscoveryBase):
-    """`shoal.v1.Discovery`, on every node. `learn(node id, addr)` is called for every manager that is told."""
+    """`shoal.v1.Discovery`, on every node. `learn(node id, addr, by itself)` is called for each manager told."""
 
-    def __init__(self, local: Local, learn: Callable[[str, str], None]) -> None:
+    def __init__(self, local: Local, learn: Callable[[str, str, bool], None]) -> None:
         self._local = local
         self._learn = learn
         self._limits = Limits()
@@ -52,10 +52,11 @@ class DiscoveryService(DiscoveryBase):
     async def Announce(self, stream: Any) -> None:
         """A manager says where the managers are."""
         request = await stream.recv_message()
-        if not self._caller(stream).is_manager:
+        caller = self._caller(stream)
+        if not caller.is_manager:
             raise PermissionDenied("only managers announce managers")
         for one in request.managers[:MANY]:
-            self._learn(one.node_id, one.addr)
+            self._learn(one.node_id, one.addr, one.node_id == caller.node_id)
         await stream.send_message(_addresses(self._local.remotes.all))
 
     @rpc
@@ -74,7 +75,7 @@ class DiscoveryService(DiscoveryBase):
         return identity
 
 
-async def serve(local: Local, learn: Callable[[str, str], None]) -> None:
+async def serve(local: Local, learn: Callable[[str, str, bool], None]) -> None:
     """Answer on the discovery port, until cancelled. A port that is taken is no reason not to be in a swarm."""
     server = NodeServer([DiscoveryService(local, learn)])
     try:

@@ -71,7 +71,8 @@ class Life:
             troubled=self._troubled,
             log=logger.info,
         )
-        self._seeker = Seeker(local, self.agent, networks.peers if isinstance(networks, Networks) else dict)
+        peers = networks.peers if isinstance(networks, Networks) else dict
+        self._seeker = Seeker(local, self.agent, peers, self._is_lost)
         self._founding = founding
         self._force_new_cluster = force_new_cluster
         self._first_try = True
@@ -210,8 +211,11 @@ class Life:
         return [
             discovery.serve(self.local, self._seeker.learn),
             self._seeker.run(),
-            detour.take_detours(self.local, lambda: self.manager is not None and self.agent.connected.is_set()),
+            detour.take_detours(self.local, self._seeker.claims, self._is_lost),
         ]
+
+    def _is_lost(self) -> bool:
+        return not self.agent.connected.is_set() or (self.local.identity.is_manager and self.manager is None)
 
     # --- the machine's address ----------------------------------------------------------------------------------------
 

@@ -19,8 +19,9 @@ from shoal.ca.identity import Identity
 from shoal.kit.backoff import backoff
 from shoal.kit.clock import nanoseconds
 from shoal.kit.tasks import Group
+from shoal.node.addresses import host_of
 from shoal.node.beacon import Beacon
-from shoal.node.discovery import ask
+from shoal.node.discovery import ask, tell
 from shoal.node.discovery_limits import Nonces
 from shoal.node.discovery_messages import MOST, Message, Refused, is_address, is_fresh, sealed, unsealed
 from shoal.node.local import Local
@@ -31,6 +32,8 @@ GRACE = 0.7
 """Seconds without a session after which a node counts as lost; as a rule a little more or less, by chance."""
 SHORTEST, LONGEST = 0.7, 15.0
 """Bounds of the wait between two rounds of asking, seconds."""
+LOOK = 0.1
+"""Seconds between two looks at whether the node is lost."""
 ASKED = 5
 """Nodes asked in one round, besides the managers."""
 AT_ONCE = 4
@@ -40,10 +43,16 @@ LARGER = 3
 
 
 class Seeker:
-    """One per membership. `peers` gives the nodes that were last heard of, by id."""
+    """One per membership. `peers` gives the nodes that were last heard of, by id; `is_lost` tells whether this node
+    misses a leader, or as a manager its store."""
 
-    def __init__(self, local: Local, agent: Agent, peers: Callable[[], dict[str, str]]) -> None:
+    def __init__(
+        self, local: Local, agent: Agent, peers: Callable[[], dict[str, str]], is_lost: Callable[[], bool]
+    ) -> None:
+        self.claims: dict[str, str] = {}
+        """Manager -> host, as it said itself; whoever sees it confirmed otherwise takes it out."""
         self._local = local
+        self._is_lost = is_lost
         self._agent = agent
         self._peers = peers
         self._beacon = Beacon(local.addresses.listen, local.options.discovery_port, self._heard)
@@ -59,10 +68,13 @@ class Seeker:
             for _ in range(AT_ONCE):
                 group.create_task(self._look_into_hints())
 
-    def learn(self, node_id: str, addr: str) -> None:
-        """That manager is at that `host:port` now: known for certain. The agent goes there, if it has nobody."""
+    def learn(self, node_id: str, addr: str, by_itself: bool = True) -> None:
+        """That manager is at that `host:port` now, as it says itself or the leader does. The agent goes there, if it
+        has nobody."""
         if node_id == self._local.node_id or not is_address(addr):
             return
+        if by_itself:
+            self.claims[node_id] = host_of(addr)
         if self._local.manager_moved(node_id, addr):
             logger.info("manager %s is at %s now", node_id, addr)
             if not self._agent.connected.is_set() or self._agent.remote.node_id == node_id:
@@ -80,24 +92,36 @@ class Seeker:
     # --- asking -------------------------------------------------------------------------------------------------------
 
     async def _seek(self) -> None:
-        rng, connected = self._local.rng, self._agent.connected
+        rng = self._local.rng
         while True:
-            if await _within(connected, rng.uniform(0.5, 1.5) * GRACE):
-                await asyncio.sleep(GRACE)
-                continue
-            for wait in backoff(SHORTEST, LONGEST):
-                self.call(asks=True)
-                await self._ask_around()
-                if await _within(connected, rng.uniform(0.7, 1.3) * wait):
-                    break
+            if not self._is_lost():
+                await asyncio.sleep(LOOK)
+            elif not await self._is_found(rng.uniform(0.5, 1.5) * GRACE):
+                for wait in backoff(SHORTEST, LONGEST):
+                    self.call(asks=True)
+                    await self._ask_around()
+                    if await self._is_found(rng.uniform(0.7, 1.3) * wait):
+                        break
+
+    async def _is_found(self, timeout: float) -> bool:
+        """Wait until there is nothing to look for any more, or for `timeout` seconds."""
+        for _ in range(max(1, round(timeout / LOOK))):
+            await asyncio.sleep(LOOK)
+            if not self._is_lost():
+                return True
+        return False
 
     async def _ask_around(self) -> None:
-        """Ask the managers, where they were, and some other nodes."""
-        own = self._local.node_id
-        known = {one.node_id: one.addr.rpartition(":")[0].strip("[]") for one in self._local.remotes.all}
+        """Ask the managers, where they were, and some other nodes; a manager tells the others where it is."""
+        local = self._local
+        known = {one.node_id: host_of(one.addr) for one in local.remotes.all}
         others = [(id, host) for id, host in self._peers().items() if id not in known]
-        self._local.rng.shuffle(others)
-        targets = [(id, host) for id, host in [*known.items(), *others[:ASKED]] if id and id != own]
+        local.rng.shuffle(others)
+        managers = [(id, host) for id, host in known.items() if id and id != local.node_id]
+        targets = managers + [one for one in others[:ASKED] if one[0] != local.node_id]
+        if local.identity.is_manager:
+            own = [Remote(node_id=local.node_id, addr=local.manager_addr)]
+            await asyncio.gather(*(tell(local, id, host, own) for id, host in managers))
         for (id, _), answer in zip(targets, await self._ask(targets), strict=True):
             for one in answer:
                 if one.node_id == id:
@@ -118,7 +142,7 @@ class Seeker:
             hint = await self._hints.get()
             if any((one.node_id, one.addr) == (hint.node_id, hint.addr) for one in self._local.remotes.all):
                 continue
-            for one in await ask(self._local, hint.node_id, hint.addr.rpartition(":")[0].strip("[]")):
+            for one in await ask(self._local, hint.node_id, host_of(hint.addr)):
                 if one.node_id == hint.node_id:
                     self.learn(one.node_id, one.addr)
 
@@ -164,12 +188,3 @@ class Seeker:
             addr=local.manager_addr if local.identity.is_manager else "",
             managers=known[:MOST] if answers else [],
         )
-
-
-async def _within(event: asyncio.Event, timeout: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -85,12 +86,14 @@ class EtcdProcess:
         self.options = options
         self.socket = options.directory / "run" / "etcd:0"
         self.log = options.directory / "etcd.log"
+        self._pid_file = options.directory / "run" / "pid"
         self.pid = 0
         """Of the running process, 0 between two."""
 
     async def supervise(self) -> None:
         """Run it for ever, starting it again when it dies. Raises MemberRemoved when it was removed."""
         waits, force = backoff(0.1, 5.0), self.options.force_new_cluster
+        await asyncio.to_thread(self._end_predecessor)
         while True:
             started = time.monotonic()
             process = self._spawn(force)
@@ -165,7 +168,7 @@ class EtcdProcess:
         try:
             # Not in a thread, although it blocks for a millisecond or two: the death signal is sent when the thread
             # that made the child ends, and a pool's threads may end before the daemon does.
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.command(force),
                 cwd=self.socket.parent,
                 env=environment,
@@ -174,6 +177,25 @@ class EtcdProcess:
                 stderr=descriptor,
                 process_group=0,  # a terminal's interrupt is for the daemon, which then stops etcd
             )
+            self._pid_file.write_text(str(process.pid))
+            return process
+        finally:
+            os.close(descriptor)
+
+    def _end_predecessor(self) -> None:
+        """The etcd of a daemon that was killed may wait in vain for peers to lead, and has the port."""
+        try:
+            pid = int(self._pid_file.read_text())
+            descriptor = os.pidfd_open(pid)
+        except (OSError, ValueError):
+            return
+        try:
+            own = f"--data-dir={self.options.directory.absolute() / 'data'}"
+            if own.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                select.select([descriptor], [], [], STOP_TIMEOUT)
+        except OSError:
+            return  # it has just ended by itself
         finally:
             os.close(descriptor)
 
