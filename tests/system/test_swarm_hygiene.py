@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -165,9 +166,41 @@ def test_a_full_disk_is_told_and_survived(swarm: Lab) -> None:
         swarm.inside("m2", "umount /tmp/small; rm -rf /tmp/small* /tmp/big")
 
 
-def worked(swarm: Lab, script: str) -> bool:
+def test_a_manager_on_a_full_disk_comes_back(swarm: Lab) -> None:
+    """A manager whose disk is full keeps its containers running and its API answering; with room again, all it
+    acknowledged is there, and what is wanted is reached."""
+    swarm.create("m3")
+    old = swarm.daemon("m3")
+    swarm.inside("m3", "mount -t tmpfs -o size=300m none /var/lib/shoal")
+    swarm.kill(old)
+    until_sync((swarm.root("m3") / "var/lib/shoal/engine-id").exists, 10)
+    until_sync(lambda: worked(swarm, "docker version", "m3"), 10)
+    swarm.docker("m3", "swarm", "init", "--advertise-addr", swarm.ip("m3"))
+    swarm.service("m3", "web", "--replicas", "2", "-p", "80:80")
+    swarm.until_running("m3", "web", 2)
+    before = set(swarm.containers("m3"))
+    swarm.inside("m3", "dd if=/dev/zero of=/var/lib/shoal/filler bs=1M 2>/dev/null; true")
+    possible = {2}
+    for replicas in (3, 4, 3, 4):
+        possible.add(replicas)  # what is refused may have happened all the same
+        with suppress(Refused):
+            swarm.docker("m3", "service", "scale", "--detach", f"web={replicas}")
+            possible = {replicas}
+        assert before <= set(swarm.containers("m3"))
+    swarm.inside("m3", "rm /var/lib/shoal/filler")
+    until_sync(lambda: worked(swarm, "docker service update --detach --label-add a=1 web", "m3"), 30, 0.2)
+    replicas = swarm.inspect("m3", "service", "web")["Spec"]["Mode"]["Replicated"]["Replicas"]
+    assert replicas in possible
+    swarm.until_running("m3", "web", replicas)
+    assert before <= set(swarm.containers("m3"))
+    until_sync(lambda: len(swarm.answers("m3", 80, replicas)) == replicas, 10)
+    swarm.machine("rm", "-y", "-f", "m3")
+
+
+def worked(swarm: Lab, script: str, name: str = "m2") -> bool:
+    """Whether a script succeeds in a machine."""
     try:
-        swarm.inside("m2", script)
+        swarm.inside(name, script)
     except Refused:
         return False
     return True
