@@ -55,8 +55,8 @@ def running(name: str, program: list[str]) -> Iterator[Daemon]:
     """Start a daemon in fresh namespaces with an address (10.99.0.1) and its own folders; stop it, remove all."""
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir="/var/tmp"))
     script = (
-        "ip link set lo up; ip link add bench0 type bridge; ip addr add 10.99.0.1/24 dev bench0; ip link set bench0 up; "
-        'mount -t tmpfs tmpfs /run; mkdir -p /run/lock; exec "$@"'
+        "ip link set lo up; ip link add bench0 type bridge; ip addr add 10.99.0.1/24 dev bench0; "
+        'ip link set bench0 up; mount -t tmpfs tmpfs /run; mkdir -p /run/lock; exec "$@"'
     )
     command = [
         "unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *program,
