@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from shoal.store.etcd_process import end_stray
 from tests.system.network_lab import Lab, ip
 from tests.waiting import until_sync
 
@@ -81,6 +82,7 @@ def lan(tmp_path: Path) -> Iterator[list[Host]]:
     finally:
         for host in hosts:
             host.kill()
+            end_stray(host.directory / "etcd")
         lab.close()
 
 

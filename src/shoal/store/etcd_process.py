@@ -86,14 +86,13 @@ class EtcdProcess:
         self.options = options
         self.socket = options.directory / "run" / "etcd:0"
         self.log = options.directory / "etcd.log"
-        self._pid_file = options.directory / "run" / "pid"
         self.pid = 0
         """Of the running process, 0 between two."""
 
     async def supervise(self) -> None:
         """Run it for ever, starting it again when it dies. Raises MemberRemoved when it was removed."""
         waits, force = backoff(0.1, 5.0), self.options.force_new_cluster
-        await asyncio.to_thread(self._end_predecessor)
+        await asyncio.to_thread(end_stray, self.options.directory)
         while True:
             started = time.monotonic()
             process = self._spawn(force)
@@ -131,7 +130,7 @@ class EtcdProcess:
         return [
             *("setpriv", "--pdeathsig", "TERM", "--", "etcd"),
             f"--name={options.name}",
-            f"--data-dir={options.directory.absolute() / 'data'}",
+            _data_flag(options.directory),
             "--listen-client-urls=unix://etcd:0",  # a file of that name in the working directory
             "--advertise-client-urls=unix://etcd:0",
             f"--listen-peer-urls={options.listen_url}",
@@ -177,25 +176,8 @@ class EtcdProcess:
                 stderr=descriptor,
                 process_group=0,  # a terminal's interrupt is for the daemon, which then stops etcd
             )
-            self._pid_file.write_text(str(process.pid))
+            _pid_file(self.options.directory).write_text(str(process.pid))
             return process
-        finally:
-            os.close(descriptor)
-
-    def _end_predecessor(self) -> None:
-        """The etcd of a daemon that was killed may wait in vain for peers to lead, and has the port."""
-        try:
-            pid = int(self._pid_file.read_text())
-            descriptor = os.pidfd_open(pid)
-        except (OSError, ValueError):
-            return
-        try:
-            own = f"--data-dir={self.options.directory.absolute() / 'data'}"
-            if own.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                select.select([descriptor], [], [], STOP_TIMEOUT)
-        except OSError:
-            return  # it has just ended by itself
         finally:
             os.close(descriptor)
 
@@ -221,6 +203,32 @@ async def run_etcd(
     async with background(process.supervise()), EtcdClient(process.socket) as client:
         await process.ready(client, timeout)
         yield process, client
+
+
+def end_stray(directory: Path) -> None:
+    """End the etcd that a killed daemon left in `directory`: without peers it may wait in vain for one of them to
+    lead, and has the port. Blocks, for `STOP_TIMEOUT` at most."""
+    try:
+        pid = int(_pid_file(directory).read_text())
+        descriptor = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return
+    try:
+        if _data_flag(directory).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            select.select([descriptor], [], [], STOP_TIMEOUT)
+    except OSError:
+        return  # it has just ended by itself
+    finally:
+        os.close(descriptor)
+
+
+def _pid_file(directory: Path) -> Path:
+    return directory / "run" / "pid"
+
+
+def _data_flag(directory: Path) -> str:
+    return f"--data-dir={directory.absolute() / 'data'}"
 
 
 async def _exit_code(process: subprocess.Popen[bytes]) -> int:
