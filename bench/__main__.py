@@ -80,7 +80,7 @@ def figures_of(daemon: Daemon) -> dict[str, float]:
     daemon.docker("network", "create", "-d", "overlay", "net1")
     service(daemon, 1, "--network", "net1")
     found["service of 5"] = median(lambda: service(daemon, 5, "--network", "net1", "-p", "8080:80"), 3)
-    found["service of 100"] = service(daemon, 100)
+    found["service of 100"] = service(daemon, 100, "--network", "net1")
     own = str(Path(sys.executable).parent / "shoal") if daemon.name == "shoal" else CLI
     socket = f"unix://{daemon.folder}/docker.sock"
     listing = [own, "-H", socket, "node", "ls"]

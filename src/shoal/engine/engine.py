@@ -62,6 +62,7 @@ class Engine:
     def _wire(self, group: asyncio.TaskGroup) -> None:
         options = self.options
         self._context = context = Context(options, self._networks, self._clock, self._ids, group)
+        self._stack.callback(context.cgroups.remove_parent)  # last: it goes when no container is left in it
         self._stack.callback(context.inotify.close)
         self._stack.callback(context.workers.close)
         self.events = context.events
