@@ -80,7 +80,7 @@ def figures_of(daemon: Daemon) -> dict[str, float]:
     daemon.docker("network", "create", "-d", "overlay", "net1")
     service(daemon, 1, "--network", "net1")
     found["service of 5"] = median(lambda: service(daemon, 5, "--network", "net1", "-p", "8080:80"), 3)
-    found["service of 100"] = service(daemon, 100, "--network", "net1")
+    found["service of 100"] = service(daemon, 100, "--network", "net1", "-p", "8080:80")
     own = str(Path(sys.executable).parent / "shoal") if daemon.name == "shoal" else CLI
     socket = f"unix://{daemon.folder}/docker.sock"
     listing = [own, "-H", socket, "node", "ls"]
@@ -114,7 +114,7 @@ def main() -> None:
     names = {
         "run": ("`run --rm` of `true`, image present", 1000, "ms"),
         "service of 5": ("service of 5, overlay network and published port, all running", 1, "s"),
-        "service of 100": ("service of 100 on one node, all running", 1, "s"),
+        "service of 100": ("service of 100 on one node, the same way, all running", 1, "s"),
         "node ls": ("`node ls`, whole command (docker's is Go)", 1000, "ms"),
         "worker MB": ("daemon idle, no swarm", 1, "MB"),
         "manager MB": ("daemon idle, as a manager (with etcd)", 1, "MB"),
