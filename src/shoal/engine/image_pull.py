@@ -92,7 +92,7 @@ class Puller:
         manifest = manifests.parse_manifest(data)
         config = await self._small(session, reference, manifest.config)
         image = manifests.image_of(manifest.config.digest, config, 0)
-        before = {known.id for known in self._images.list()}
+        was_here = self._images.has(image.id)
         await self._layers(session, reference, manifest, image, progress)
         size = sum(self._images.layers.size(chain) for chain in chain_ids(image.layers))
         stored = StoredImage(
@@ -104,7 +104,7 @@ class Puller:
         pinned = replace(reference, tag="", digest=index_digest)
         known = self._images.add(stored, *({pinned, replace(reference, digest="")} if reference.tag else {pinned}))
         progress({"status": f"Digest: {index_digest}"})
-        fresh = "Image is up to date" if image.id in before else "Downloaded newer image"
+        fresh = "Image is up to date" if was_here else "Downloaded newer image"
         progress({"status": f"Status: {fresh} for {familiar(reference)}"})
         return known
 

@@ -72,6 +72,10 @@ class ImageStore:
         """Every image, newest first."""
         return sorted((self._named(id) for id in self._stored), key=lambda image: image.created, reverse=True)
 
+    def has(self, id: str) -> bool:
+        """Whether the image with this id is here."""
+        return id in self._stored
+
     def find(self, wanted: str) -> Image:
         """The image that `wanted` names: id, `sha256:` id, unique beginning of one, or a reference.
 

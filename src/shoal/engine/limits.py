@@ -65,14 +65,21 @@ def files_v1(host: HostConfig) -> list[tuple[str, str, str]]:
     quota, period = _quota(host)
     if quota:
         files += [("cpu", "cpu.cfs_period_us", str(period)), ("cpu", "cpu.cfs_quota_us", str(quota))]
+    files += _files_of_both(host)
+    if host.blkio_weight:
+        files.append(("blkio", "blkio.bfq.weight", str(host.blkio_weight)))
+    return files
+
+
+def _files_of_both(host: HostConfig) -> list[tuple[str, str, str]]:
+    """What has one name in both generations."""
+    files: list[tuple[str, str, str]] = []
     if host.cpuset_cpus:
         files.append(("cpuset", "cpuset.cpus", host.cpuset_cpus))
     if host.cpuset_mems:
         files.append(("cpuset", "cpuset.mems", host.cpuset_mems))
     if host.pids_limit:
         files.append(("pids", "pids.max", str(host.pids_limit) if host.pids_limit > 0 else "max"))
-    if host.blkio_weight:
-        files.append(("blkio", "blkio.bfq.weight", str(host.blkio_weight)))
     return files
 
 
@@ -91,12 +98,7 @@ def files_v2(host: HostConfig) -> list[tuple[str, str, str]]:
     quota, period = _quota(host)
     if quota:
         files.append(("cpu", "cpu.max", f"{quota if quota > 0 else 'max'} {period}"))
-    if host.cpuset_cpus:
-        files.append(("cpuset", "cpuset.cpus", host.cpuset_cpus))
-    if host.cpuset_mems:
-        files.append(("cpuset", "cpuset.mems", host.cpuset_mems))
-    if host.pids_limit:
-        files.append(("pids", "pids.max", str(host.pids_limit) if host.pids_limit > 0 else "max"))
+    files += _files_of_both(host)
     if host.blkio_weight:
         files.append(("io", "io.bfq.weight", str(host.blkio_weight)))
     return files
