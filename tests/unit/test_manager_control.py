@@ -34,6 +34,7 @@ from shoal.model.objects import (
     Task,
     TaskStatus,
     TLSInfo,
+    UpdateStatus,
 )
 from shoal.model.states import TaskState
 from shoal.model.swarm_spec import (
@@ -200,6 +201,22 @@ async def test_an_update_needs_the_version_the_name_and_the_mode_as_they_are() -
         Unimplemented,
         unimplemented + "service mode change is not allowed",
     )
+
+
+async def test_what_the_swarm_notes_of_an_object_makes_no_update_out_of_sequence() -> None:
+    """A user's new spec stands against everything but another new spec, however often state and progress were written."""
+    control = await swarm()
+    service = await control.create_service(spec())
+    noted = replace(service, update_status=UpdateStatus(state="updating"))
+    await control._store.commit([Put(thing=noted)])
+    first = await control.update_service("web", service.version.index, spec(replicas=2))
+    assert first.spec == spec(replicas=2)
+    for index in (service.version.index, noted.version.index):
+        with pytest.raises(OutOfSequence):
+            await control.update_service("web", index, spec(replicas=3))
+    assert (
+        await control.update_service("web", first.version.index, spec(replicas=3))
+    ).spec_version == first.version.index
 
 
 async def test_an_update_keeps_the_spec_before_and_a_rollback_swaps_them() -> None:

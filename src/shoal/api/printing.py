@@ -37,6 +37,7 @@ ALWAYS: dict[type, set[str]] = {
 """Fields that are printed even at their default, beyond what the struct itself says."""
 
 PRIVATE: dict[type, set[str]] = {
+    objects.Object: {"spec_since"},
     objects.Node: {"role", "certificate", "attachments", "member_id", "is_shoal", "down_since"},
     objects.Service: {
         "spec_version", "previous_spec_version", "registry_auth", "previous_registry_auth",
@@ -89,7 +90,8 @@ def printed(value: Any) -> Any:
 
 @cache
 def _fields(struct: type[msgspec.Struct]) -> tuple[_Field, ...]:
-    always, private, omit_empty = (table.get(struct, set()) for table in (ALWAYS, PRIVATE, OMIT_EMPTY))
+    always, omit_empty = ALWAYS.get(struct, set()), OMIT_EMPTY.get(struct, set())
+    private = set().union(*(PRIVATE.get(base, set()) for base in struct.__mro__))
     omit_defaults = struct.__struct_config__.omit_defaults
     return tuple(
         _Field(

@@ -43,6 +43,8 @@ class Object(Struct, frozen=True, omit_defaults=False):
     version: Version = Version()
     created_at: datetime = ZERO_TIME
     updated_at: datetime = ZERO_TIME
+    spec_since: int = 0
+    """*Private.* The store's revision just before its spec was last changed: who read it later has seen that spec."""
 
 
 # --- node -------------------------------------------------------------------------------------------------------------

@@ -40,7 +40,9 @@ class MemoryStore:
             if isinstance(write, Delete):
                 batch.append(self.view.remove(type(write.thing), write.thing.id))
             else:
-                batch.append(self.view.put(replace(stamped(write.thing, now), version=Version(index=revision))))
+                batch.append(
+                    self.view.put(replace(stamped(write.thing, self.view, now), version=Version(index=revision)))
+                )
         self.view.revision = revision
         self._feed.publish(batch)
         return revision

@@ -52,7 +52,7 @@ def build(view: View, writes: Sequence[Write], codec: Codec, now: datetime, fenc
             request.success.add().request_delete_range.key = key
         else:
             put = request.success.add().request_put
-            put.key, put.value = key, codec.encode(stamped(write.thing, now))
+            put.key, put.value = key, codec.encode(stamped(write.thing, view, now))
     wanted = {}
     for name, thing in names.taken.items():
         key = _name_key(codec, thing)

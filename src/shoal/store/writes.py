@@ -9,7 +9,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from shoal.model.errors import Conflict, OutOfSequence
-from shoal.model.objects import StoreObject
+from shoal.model.objects import Cluster, StoreObject
 from shoal.store.base import Put, Write
 from shoal.store.view import View, kind_of, name_of
 
@@ -55,9 +55,21 @@ def name_changes(view: View, writes: Sequence[Write]) -> Names:
     return names
 
 
-def stamped(thing: StoreObject, now: datetime) -> StoreObject:
-    """`thing` as it is written at `now`: new ones get `created_at`, all get `updated_at`."""
-    return replace(thing, created_at=thing.created_at if thing.version.index else now, updated_at=now)
+def stamped(thing: StoreObject, view: View, now: datetime) -> StoreObject:
+    """`thing` as it is written at `now`: new ones get `created_at`, all get `updated_at`, new specs `spec_since`."""
+    before: StoreObject | None = view.get(type(thing), thing.id)
+    same_spec = before is not None and _asked_for(before) == _asked_for(thing)
+    return replace(
+        thing,
+        created_at=thing.created_at if thing.version.index else now,
+        updated_at=now,
+        spec_since=thing.spec_since if same_spec else view.revision,
+    )
+
+
+def _asked_for(thing: StoreObject) -> object:
+    """What of it users decide: the spec, and the swarm's tokens, which they rotate."""
+    return (thing.spec, thing.join_tokens) if isinstance(thing, Cluster) else thing.spec
 
 
 def name_conflict(thing: StoreObject) -> Conflict:

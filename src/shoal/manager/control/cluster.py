@@ -11,12 +11,12 @@ from shoal.ca.tokens import make_token, new_secret
 from shoal.kit.ids import Ids
 from shoal.manager.allocator.addresses import FIRST_VXLAN_ID
 from shoal.manager.allocator.allocate import first_ipam
-from shoal.manager.control.commit import across_the_wire, check_version
+from shoal.manager.control.commit import across_the_wire, check_version, commit_newest
 from shoal.manager.control.networks import PREDEFINED
 from shoal.model.errors import InvalidArgument, NotFound, Unimplemented
 from shoal.model.objects import Cluster, JoinTokens, Network, RootCA, TLSInfo
 from shoal.model.swarm_spec import CAConfig, ClusterSpec, NetworkSpec, RaftConfig
-from shoal.store.base import Put, Store
+from shoal.store.base import Put, Store, Write
 
 HOUR = 3600 * 10**9
 NewToken = Callable[[bytes], str]
@@ -45,16 +45,19 @@ class Clusters:
         self, version: int, spec: ClusterSpec, *, rotate_worker_token: bool, rotate_manager_token: bool
     ) -> None:
         """Replace the spec; give out new join tokens. Raises InvalidArgument, Unimplemented, OutOfSequence."""
-        cluster = self.get()
-        with across_the_wire():
+
+        def decide() -> list[Write]:
+            cluster = self.get()
             check_version(cluster, version)
-            spec = checked_spec(spec, cluster.spec)
             tokens, root = cluster.join_tokens, cluster.root_ca.certificate
             if rotate_worker_token:
                 tokens = replace(tokens, worker=self._new_token(root))
             if rotate_manager_token:
                 tokens = replace(tokens, manager=self._new_token(root))
-            await self._store.commit([Put(thing=replace(cluster, spec=spec, join_tokens=tokens))])
+            return [Put(thing=replace(cluster, spec=checked_spec(spec, cluster.spec), join_tokens=tokens))]
+
+        with across_the_wire():
+            await commit_newest(self._store, decide)
 
 
 def checked_spec(spec: ClusterSpec, before: ClusterSpec) -> ClusterSpec:

@@ -30,18 +30,28 @@ def across_the_wire() -> Iterator[None]:
 
 
 def check_version(thing: Object, version: int) -> None:
-    """Raises OutOfSequence unless `thing` is still as it was when the user read `version`."""
-    if thing.version.index != version:
+    """Raises OutOfSequence unless `thing` has the spec that the user saw who read it at `version`.
+
+    What the swarm itself notes of an object in between (a node's state, a service's progress) is no reason to refuse,
+    although it raises the version: the user's new spec takes nothing of it back.
+    """
+    if version <= thing.spec_since:
+        raise _Outdated
+    if version > thing.version.index:
         raise OutOfSequence
 
 
+class _Outdated(OutOfSequence):
+    """The version is too old: no further attempt can change that."""
+
+
 async def commit_newest(store: Store, decide: Callable[[], Sequence[Write]]) -> None:
-    """Commit what `decide` says of the view, deciding again while others were faster."""
+    """Commit what `decide` says of the view, deciding again while others were faster or the view is behind."""
     for attempt in range(ATTEMPTS):
         try:
             await store.commit(decide())
             return
-        except OutOfSequence:
-            if attempt == ATTEMPTS - 1:
+        except OutOfSequence as fault:
+            if isinstance(fault, _Outdated) or attempt == ATTEMPTS - 1:
                 raise
             await asyncio.sleep(PAUSE)

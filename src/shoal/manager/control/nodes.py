@@ -38,8 +38,10 @@ class Nodes:
 
     async def update(self, wanted: str, version: int, spec: NodeSpec) -> None:
         """Replace the spec. Raises NotFound, InvalidArgument, FailedPrecondition, OutOfSequence."""
-        node = self.get(wanted)
-        with across_the_wire():
+        node_id = self.get(wanted).id
+
+        def decide() -> list[Write]:
+            node = self.get(node_id)
             check_version(node, version)
             if spec.role not in ("worker", "manager"):
                 raise InvalidArgument(f'invalid Role: "{spec.role}"')
@@ -49,7 +51,10 @@ class Nodes:
                 _check_demotion(self._store.view, node)
             elif node.spec.role == "worker" and spec.role == "manager":
                 _check_promotion(node)
-            await self._store.commit([Put(thing=replace(node, spec=spec))])
+            return [Put(thing=replace(node, spec=spec))]
+
+        with across_the_wire():
+            await commit_newest(self._store, decide)
 
     async def remove(self, wanted: str, *, force: bool) -> None:
         """Forget a node: its certificate is refused from now on, its tasks are orphaned.

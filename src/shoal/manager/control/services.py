@@ -85,37 +85,43 @@ class Services:
 
         Raises what `create` does, NotFound, Unimplemented for another name or mode, OutOfSequence.
         """
-        service = self.get(wanted)
-        with across_the_wire():
-            spec = self._checked(spec)
-            if spec.endpoint_spec != service.spec.endpoint_spec:
-                _check_ports(self._store.view, service.id, spec.endpoint_spec)
+        service_id = self.get(wanted).id
+
+        def decide() -> list[Write]:
+            service, checked = self.get(service_id), self._checked(spec)
+            if checked.endpoint_spec != service.spec.endpoint_spec:
+                _check_ports(self._store.view, service_id, checked.endpoint_spec)
             check_version(service, version)
-            if spec.name != service.spec.name:
+            if checked.name != service.spec.name:
                 raise Unimplemented("renaming services is not supported")
-            if _kind(spec.mode) != _kind(service.spec.mode):
+            if _kind(checked.mode) != _kind(service.spec.mode):
                 raise Unimplemented("service mode change is not allowed")
             updated = replace(
                 service,
-                spec=spec,
-                spec_version=version,
+                spec=checked,
+                spec_version=service.version.index,
                 registry_auth=registry_auth or _auth_from(service, registry_auth_from),
                 previous_spec=service.spec,
                 previous_spec_version=service.spec_version,
                 previous_registry_auth=service.registry_auth,
                 update_status=None,
             )
-            await self._store.commit([Put(thing=updated)])
-        return self._stored(service.id)
+            return [Put(thing=updated)]
+
+        with across_the_wire():
+            await commit_newest(self._store, decide)
+        return self._stored(service_id)
 
     async def roll_back(self, wanted: str, version: int) -> Service:
         """Swap the spec with the one before. Raises FailedPrecondition when there is none, OutOfSequence."""
-        service = self.get(wanted)
-        with across_the_wire():
+        service_id = self.get(wanted).id
+
+        def decide() -> list[Write]:
+            service = self.get(service_id)
             check_version(service, version)
             if service.previous_spec is None:
-                raise FailedPrecondition(f"service {service.id} does not have a previous spec")
-            _check_ports(self._store.view, service.id, service.previous_spec.endpoint_spec)
+                raise FailedPrecondition(f"service {service_id} does not have a previous spec")
+            _check_ports(self._store.view, service_id, service.previous_spec.endpoint_spec)
             status = UpdateStatus(state="rollback_started", message="manually requested rollback")
             swapped = replace(
                 service,
@@ -127,8 +133,11 @@ class Services:
                 previous_registry_auth=service.registry_auth,
                 update_status=status,
             )
-            await self._store.commit([Put(thing=swapped)])
-        return self._stored(service.id)
+            return [Put(thing=swapped)]
+
+        with across_the_wire():
+            await commit_newest(self._store, decide)
+        return self._stored(service_id)
 
     async def remove(self, wanted: str) -> None:
         """Remove a service; its tasks follow. Raises NotFound."""
