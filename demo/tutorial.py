@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from demo.shell import Shell
@@ -171,7 +172,7 @@ class Tutorial:
         self._edit(Path(self.shell.folder / "docker-compose.yml").read_text().partition("  redis:")[2], "")
         self._edit("  redis:", "networks:\n  webnet:\n")
         self._deploy()
-        self._running(6)
+        before = self._running(6)
         self.run("eval $(docker-machine env -u)")
         self.run("docker-machine stop myvm1 myvm2")
         table = self.run("docker-machine ls")
@@ -183,7 +184,7 @@ class Tutorial:
         self.expect(self.ip["myvm1"] != f"{self.place.subnet}.101", "myvm1 has its old address")
         self.run("eval $(docker-machine env myvm1)")
         self.until("docker node ls", lambda out: out.count(" Ready ") == 2)
-        self._running(6)
+        self._running(6, gone=re.findall(r"^(\w{12}) ", before, re.M))
         self._round_robin("myvm1", replicas=6)
         self._round_robin("myvm2", replicas=6)
         self.note("the swarm is whole again by itself, although its manager came back with another address")
@@ -212,21 +213,26 @@ class Tutorial:
         compose.write_text(text.replace(old, new))
         self.note(f"docker-compose.yml: {' '.join(old.split())[:60]} -> {' '.join(new.split())[:60]}")
 
-    def _running(self, replicas: int, image: str = "") -> str:
-        """Wait until so many replicas of the app run, and show them."""
+    def _running(self, replicas: int, image: str = "", gone: Sequence[str] = ()) -> str:
+        """Wait until so many replicas of the app run, and none of the tasks `gone`, and show them."""
+        running = re.compile(rf"^(\w+) +{STACK}_web\.\d+ .*{re.escape(image)} .* Running ", re.M)
+
+        def as_wanted(out: str) -> bool:
+            tasks = running.findall(out)
+            return len(tasks) == replicas and not {*tasks} & {*gone}
+
         return self.until(
-            f"docker stack ps --filter desired-state=running --filter name={STACK}_web {STACK}",
-            lambda out: len(re.findall(rf"{STACK}_web\.\d+ .*{re.escape(image)} .* Running ", out)) == replicas,
+            f"docker stack ps --filter desired-state=running --filter name={STACK}_web {STACK}", as_wanted
         )
 
     def _round_robin(self, machine: str, replicas: int = 5) -> None:
         """Ask one machine twice for each replica: every container answers exactly twice."""
         url = f"http://{self.ip[machine]}/"
         self.until(f"curl -s -m 5 {url}", lambda out: "Hostname:" in out)
-        pages = self.run(
-            f"for i in $(seq {2 * replicas}); do curl -s -m 5 {url} | grep -o 'Hostname:</b> [0-9a-f]*'; done"
-        )
-        answers = Counter(re.findall(r"Hostname:</b> (\w+)", pages))
+        ask = "for i in $(seq {}); do curl -s -m 5 " + url + " | grep -o 'Hostname:</b> [0-9a-f]*'; done"
+        # A machine hears of a container a moment after `stack ps` does: count when it knows them all.
+        self.until(ask.format(replicas), lambda out: len({*out.splitlines()}) == replicas)
+        answers = Counter(re.findall(r"Hostname:</b> (\w+)", self.run(ask.format(2 * replicas))))
         self.expect(len(answers) == replicas and set(answers.values()) == {2}, f"uneven: {answers}")
 
 
