@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -288,3 +289,20 @@ async def test_restart_policy_runs_it_again() -> None:
             await until(lambda: engine.containers.find(looping.id).state.restarting)
             await engine.containers.stop(looping.id)
             assert engine.containers.find(looping.id).state.status == "exited"
+
+
+async def test_what_a_killed_crun_left_goes_at_the_next_start() -> None:
+    """crun's copies of itself lie with the engine, not in /tmp; those of the dead go when it starts, others stay."""
+    with place() as where:
+        copies = where.options.exec_root / "crun-copies"
+        copies.mkdir(parents=True)
+        dead, alive = copies / "crun.aaaaaa", copies / "crun.bbbbbb"
+        for path, age in ((dead, 3600), (alive, 0)):
+            path.touch(mode=0)
+            os.utime(path, (time.time() - age,) * 2)
+        in_tmp = set(Path("/tmp").glob("crun.*"))
+        async with last_engine(where) as engine:
+            assert {*copies.iterdir()} == {alive}
+            await run(engine, "true")
+            assert {*copies.iterdir()} == {alive}
+        assert set(Path("/tmp").glob("crun.*")) <= in_tmp

@@ -12,6 +12,7 @@ import select
 import shlex
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from shoal.engine import linux
@@ -23,6 +24,8 @@ from shoal.model.base import Struct, decode
 from shoal.model.errors import ShoalError
 
 _CREATE_TIMEOUT = 120.0
+COPY_LIFETIME = 60.0
+"""Seconds after which nobody needs crun's copy of itself any more; it needs a thousandth of that."""
 
 
 class RuntimeFailure(ShoalError):
@@ -45,7 +48,8 @@ class _Answer(Struct, frozen=True, rename=None):
 
 def write_runtime(options: EngineOptions, cgroups: Cgroups) -> Path:
     """Write the script that conmon and exec run as runtime: `runtime <cgroup path> <crun's arguments>`."""
-    lines = ["#!/bin/sh", "set -e", "g=$1", "shift"]
+    copies = _place_for_copies(options)
+    lines = ["#!/bin/sh", "set -e", f"export _LIBCONTAINER_STATEDIR={shlex.quote(str(copies))}", "g=$1", "shift"]
     lines += [f'echo 0 >{shlex.quote(root)}/"$g"/{name}' for root, name in cgroups.join_files()]
     root = options.exec_root / "crun"
     crun = f"{shlex.quote(options.crun)} --cgroup-manager disabled --root {shlex.quote(str(root))}"
@@ -58,6 +62,17 @@ def write_runtime(options: EngineOptions, cgroups: Cgroups) -> Path:
     path = options.exec_root / "runtime"
     write_atomic(path, "\n".join([*lines, ""]).encode(), 0o700, durable=False)
     return path
+
+
+def _place_for_copies(options: EngineOptions) -> Path:
+    """Where crun copies itself to for a moment; without one it is /tmp, where what a killed crun leaves stays for good."""
+    folder = options.exec_root / "crun-copies"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for entry in folder.iterdir():
+        with suppress(FileNotFoundError):  # its crun lives, and took it away just now
+            if time.time() - entry.stat().st_mtime > COPY_LIFETIME:
+                entry.unlink()
+    return folder
 
 
 class Conmon:
