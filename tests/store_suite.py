@@ -12,7 +12,17 @@ from msgspec.structs import replace
 from shoal.kit.clock import ZERO_TIME
 from shoal.kit.ids import RandomIds
 from shoal.model.errors import Conflict, OutOfSequence
-from shoal.model.objects import Cluster, Network, Node, NodeStatus, Service, StoreObject, Task
+from shoal.model.objects import (
+    Cluster,
+    Network,
+    Node,
+    NodeStatus,
+    Service,
+    StoreObject,
+    Task,
+    UpdateStatus,
+    Version,
+)
 from shoal.model.states import TaskState
 from shoal.model.swarm_spec import NetworkSpec, NodeSpec, ServiceSpec
 from shoal.store.base import Delete, Put, Store
@@ -28,6 +38,11 @@ def task(service_id: str, slot: int = 1, node_id: str = "") -> Task:
     return Task(id=IDS.object_id(), service_id=service_id, slot=slot, node_id=node_id)
 
 
+def as_given(found: StoreObject) -> StoreObject:
+    """What is stored, without what the store adds."""
+    return replace(found, version=Version(), created_at=ZERO_TIME, updated_at=ZERO_TIME, spec_since=0)
+
+
 class StoreSuite:
     """Subclass it with a fixture `store`."""
 
@@ -40,7 +55,7 @@ class StoreSuite:
         assert store.view.revision >= revision
         assert found.version.index == revision
         assert found.created_at == found.updated_at != ZERO_TIME
-        assert replace(found, version=thing.version, created_at=ZERO_TIME, updated_at=ZERO_TIME) == thing
+        assert as_given(found) == thing
         assert store.view.named(Service, "WEB") == found
 
     async def test_every_kind_survives_the_round_trip(self, store: Store) -> None:
@@ -57,7 +72,7 @@ class StoreSuite:
         for thing in things:
             found: StoreObject | None = store.view.get(type(thing), thing.id)
             assert found is not None
-            assert replace(found, version=thing.version, created_at=ZERO_TIME, updated_at=ZERO_TIME) == thing
+            assert as_given(found) == thing
 
     async def test_an_update_keeps_the_creation_time(self, store: Store) -> None:
         """An update replaces the object, keeps `created_at` and raises the version."""
@@ -66,6 +81,14 @@ class StoreSuite:
         assert second.spec_version == 7
         assert second.created_at == first.created_at
         assert second.version.index > first.version.index
+
+    async def test_only_a_new_spec_counts_as_one(self, store: Store) -> None:
+        """`spec_since` is below the version that brought the spec, and stays where it is when other things change."""
+        first = await _put(store, service("web"))
+        noted = await _put(store, replace(first, update_status=UpdateStatus(state="updating")))
+        assert noted.spec_since == first.spec_since < first.version.index
+        changed = await _put(store, replace(noted, spec=replace(noted.spec, labels={"a": "b"})))
+        assert noted.version.index <= changed.spec_since < changed.version.index
 
     async def test_a_stale_write_is_out_of_sequence(self, store: Store) -> None:
         """Put and Delete of an object that changed since it was read raise OutOfSequence; nothing is written."""

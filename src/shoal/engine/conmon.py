@@ -65,7 +65,7 @@ def write_runtime(options: EngineOptions, cgroups: Cgroups) -> Path:
 
 
 def _place_for_copies(options: EngineOptions) -> Path:
-    """Where crun copies itself to for a moment; without one it is /tmp, where what a killed crun leaves stays for good."""
+    """Where crun copies itself to for a moment, instead of /tmp: what a killed one leaves would stay there for good."""
     folder = options.exec_root / "crun-copies"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for entry in folder.iterdir():
