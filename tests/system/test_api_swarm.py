@@ -125,7 +125,8 @@ def test_refusals_of_services(swarm: list[Daemon]) -> None:
     assert b"name conflicts with an existing object: service once already exists" in twice
     taken = manager.try_docker(*create, "--name", "other", "-p", "9090:80", IMAGE).stderr
     assert b"port '9090' is already in use by service 'once'" in taken
-    assert b"network nosuch not found" in manager.try_docker(*create, "--network", "nosuch", IMAGE).stderr
+    unknown = manager.try_docker(*create, "--network", "nosuch", IMAGE).stderr
+    assert b"network nosuch not found" in unknown or b"No such network: nosuch" in unknown  # docker 20.10's own words
     manager.docker("network", "create", "local1")
     local = manager.try_docker(*create, "--network", "local1", IMAGE).stderr
     assert b"local1 not found" in local or b"cannot be used with services" in local

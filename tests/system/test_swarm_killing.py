@@ -29,9 +29,8 @@ def swarm() -> Iterator[Lab]:
         made.init("m1")
         made.join("m2", "m1")
         for name in ALL:
-            made.kept.append(
-                made.docker(name, "run", "-q", "-d", "--name", "steady", "-p", "80:80", made.image).strip()
-            )
+            made.docker(name, "pull", "-q", made.image)
+            made.kept.append(made.docker(name, "run", "-d", "--name", "steady", "-p", "80:80", made.image).strip())
         yield made
 
 

@@ -7,6 +7,7 @@ import logging
 
 from msgspec.structs import replace
 
+from shoal.kit.backoff import backoff
 from shoal.model.errors import OutOfSequence, ShoalError, Unavailable
 from shoal.model.objects import Node
 from shoal.node.life import Life
@@ -17,8 +18,10 @@ from shoal.store.view import View
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 8.0
+PATIENCE = 20.0
 """Seconds that telling the other managers may take; then it leaves all the same."""
+ATTEMPT = 2.0
+"""Seconds for one write: what is proposed while leaders change can get lost, and etcd waits seven for it."""
 
 _MANAGER = "You are attempting to leave the swarm on a node that is participating as a manager. "
 _LAST = "Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
@@ -67,12 +70,18 @@ async def say_goodbye(life: Life) -> None:
 
 async def _resign(side: ManagerSide) -> None:
     """This node is to be a worker (which is about to be down), so that it can be removed without a demotion."""
-    while (node := side.store.view.get(Node, side.local.node_id)) is not None:
+    for wait in backoff(0.02, 0.5):
+        node = side.store.view.get(Node, side.local.node_id)
+        if node is None:
+            return
         resigned = replace(
             node, spec=replace(node.spec, role="worker"), role="worker", manager_status=None, member_id=0
         )
-        try:
-            await side.store.commit([Put(resigned)])
+        if node == resigned:
             return
-        except OutOfSequence:
-            continue
+        try:
+            async with asyncio.timeout(ATTEMPT):
+                await side.store.commit([Put(resigned)])
+            return
+        except (OutOfSequence, Unavailable, TimeoutError):
+            await asyncio.sleep(wait)
