@@ -15,7 +15,7 @@ def ssh(session: Session, words: list[str]) -> int:
         session.options(words[:1], arguments="[MACHINE] [SSH OPTIONS] [COMMAND...]")
     name = session.names(words[:1])[0]
     endpoint = _endpoint(session, name)
-    return remote.run(remote.command(endpoint, words[1:]))
+    return remote.hand_over(remote.command(endpoint, words[1:]))
 
 
 def _endpoint(session: Session, name: str) -> SshEndpoint:
@@ -45,7 +45,7 @@ def scp(session: Session, words: list[str]) -> int:
     except MachineError as fault:
         raise MachineError(f"Error loading host: {fault}") from fault
     with remote.config(endpoints) as config:
-        return remote.run(
+        return remote.hand_over(
             remote.copy_command(
                 config, source, target,
                 recursive=given.flag("recursive"), delta=given.flag("delta"), quiet=given.flag("quiet"),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from shoal.machine.errors import MachineError
 
@@ -73,13 +73,22 @@ Prepare = Callable[[str], EngineSetup]
 """The setup for a machine at this address; makes or renews its certificates."""
 
 
+def _unsaved(_: Mapping[str, Any]) -> None:
+    """What `save` does for a machine that is in no store."""
+
+
 class Context(NamedTuple):
-    """What a driver gets: the machine's name, its directory, and where to report progress, one line at a time."""
+    """What a driver gets: the machine's name, its directory, and where to report progress, one line at a time.
+
+    `save(data)` writes the driver's data into the record now. `create` calls it as soon as something exists elsewhere
+    that `remove` must find (a cloud's instance), before it waits for anything: whatever ends it, `rm` removes all.
+    """
 
     name: str
     directory: Path
     store: Path
     say: Callable[[str], None]
+    save: Callable[[Mapping[str, Any]], None] = _unsaved
 
 
 class Driver(Protocol):
@@ -153,6 +162,24 @@ class Driver(Protocol):
 
     def diagnose(self) -> str:
         """The last lines of its log, for a user whose machine does not come up; empty when there is none."""
+        ...
+
+
+@runtime_checkable
+class Provisions(Protocol):
+    """A driver that sets its machines up otherwise than by `install.over_ssh`, which is what is done without it."""
+
+    def provision(self, prepare: Prepare) -> None:
+        """Bring the running machine to what `prepare` says. Changed nothing, nothing is restarted."""
+        ...
+
+
+@runtime_checkable
+class Upgrades(Protocol):
+    """A driver that brings this client's Shoal to its machines otherwise than by `install.over_ssh(upgrade=True)`."""
+
+    def upgrade(self, prepare: Prepare) -> None:
+        """Bring it, and start it."""
         ...
 
 

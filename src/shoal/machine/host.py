@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -53,5 +53,8 @@ def attach(store: Store, record: Record, say: Say = silent) -> Host:
     def named(line: str) -> None:
         say(f"({record.name}) {line}")
 
-    context = Context(record.name, store.directory(record.name), store.root, named)
+    def save(data: Mapping[str, Any]) -> None:
+        store.save(record.name, replace(record, driver=dict(data)))
+
+    context = Context(record.name, store.directory(record.name), store.root, named, save)
     return Host(store, record, driver_class(record.driver_name)(context, dict(record.driver)))
