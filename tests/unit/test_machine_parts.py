@@ -14,10 +14,10 @@ from shoal.cli.flags import declare
 from shoal.cli.machine import main
 from shoal.cli.machine_command import double_dashed
 from shoal.machine import ssh
+from shoal.machine.addresses import check_address, choose_address, parse_subnet
 from shoal.machine.driver import SshEndpoint, driver_class
 from shoal.machine.errors import MachineError
 from shoal.machine.local.cgroups import Hierarchy, hierarchies, visible
-from shoal.machine.local.subnet import check_address, choose_address, parse_subnet
 from shoal.machine.provision import engine_arguments, engine_environment, ensure_identities, preparation
 from shoal.machine.record import AuthOptions, EngineOptions, HostOptions, Record
 

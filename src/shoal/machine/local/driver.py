@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shoal.machine.addresses import DEFAULT, Member, check_address, memberships, parse_subnet
 from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
 from shoal.machine.local import boot, cgroups, disk
-from shoal.machine.local.subnet import DEFAULT, Member, Subnet, check_address, memberships, parse_subnet
+from shoal.machine.subnet import RUN, Subnet
 
 ENGINE_PORT = 2376
 _TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "sshd": "openssh-server"}
@@ -126,7 +127,7 @@ class LocalDriver:
     @staticmethod
     def abandon(context: Context) -> None:
         """Remove what a machine left whose record is lost: its run file and its membership tell enough."""
-        for subnet, address in memberships(context.directory) or [(DEFAULT, "")]:
+        for subnet, address in memberships(context.directory, RUN) or [(DEFAULT, "")]:
             LocalDriver(context, {"Subnet": subnet, "IPAddress": address}).remove()
 
     def state(self) -> State:
