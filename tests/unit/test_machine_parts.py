@@ -163,7 +163,7 @@ def test_preparation_renews_only_what_must_be(tmp_path: Path) -> None:
     prepare = preparation(Record(name="m", driver_name="local", host_options=HostOptions(auth_options=auth)), now)
     first, same, moved = prepare("10.0.0.1"), prepare("10.0.0.1"), prepare("10.0.0.2")
     assert first.files == same.files != moved.files
-    assert first.files["/etc/docker/server-key.pem"][0] == 0o600
+    assert first.files["/etc/shoal/tls/server-key.pem"][0] == 0o600
     assert (tmp_path / "m/key.pem").stat().st_mode & 0o777 == 0o600
 
 

@@ -67,6 +67,25 @@ class EngineSetup(NamedTuple):
     files: Mapping[str, tuple[int, bytes]]
     arguments: Sequence[str]
     environment: Mapping[str, str]
+    install_url: str = ""
+    """`none` (--engine-install-url none): nothing is to be installed, the machine has what it needs."""
+
+
+class Traits(NamedTuple):
+    """What `actions` must know of a driver's machines; a driver says so with a class attribute `traits`."""
+
+    ssh_timeout: float = 180.0
+    """Seconds until ssh must answer after create or start."""
+    engine_timeout: float = 120.0
+    """Seconds until the engine must answer then."""
+    managed: bool = True
+    """Whether the machine is ours to set up: False for an address that was only written down (`none`)."""
+
+
+def traits(driver: Driver) -> Traits:
+    """The driver's traits."""
+    found = getattr(driver, "traits", None)
+    return found if isinstance(found, Traits) else Traits()
 
 
 Prepare = Callable[[str], EngineSetup]

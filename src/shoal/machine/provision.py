@@ -12,8 +12,8 @@ from shoal.machine.errors import MachineError
 from shoal.machine.files import write_atomic
 from shoal.machine.record import AuthOptions, EngineOptions, Record
 
-REMOTE = "/etc/docker"
-"""Where certificates lie on a machine."""
+REMOTE = "/etc/shoal/tls"
+"""Where certificates lie on a machine: not in /etc/docker, which may be another engine's."""
 
 _DROPPED = ("aufs", "overlay")
 """Storage drivers of old that no engine has any more: accepted, without effect."""
