@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from shoal.machine.driver import Context, Driver, driver_class
+from shoal.machine.errors import MachineError
 from shoal.machine.record import Record
 from shoal.machine.store import Store
 
@@ -43,7 +44,10 @@ class Host(NamedTuple):
 
 
 def open_host(store: Store, name: str, say: Say = silent) -> Host:
-    """Load machine `name`. Raises NoSuchMachine, or MachineError when record or driver cannot be had."""
+    """Load machine `name`. Raises NoSuchMachine, or MachineError when its record cannot be read.
+
+    Without its driver it can still be looked at and used as far as its record tells: `stranded`.
+    """
     return attach(store, store.load(name), say)
 
 
@@ -57,4 +61,15 @@ def attach(store: Store, record: Record, say: Say = silent) -> Host:
         store.save(record.name, replace(record, driver=dict(data)))
 
     context = Context(record.name, store.directory(record.name), store.root, named, save)
-    return Host(store, record, driver_class(record.driver_name)(context, dict(record.driver)))
+    return Host(store, record, _driver(context, record))
+
+
+def _driver(context: Context, record: Record) -> Driver:
+    data = dict(record.driver)
+    try:
+        found = driver_class(record.driver_name)
+    except MachineError as missing:
+        from shoal.machine.stranded import StrandedDriver
+
+        return StrandedDriver(context, data, missing)
+    return found(context, data)
