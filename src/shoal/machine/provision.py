@@ -36,6 +36,12 @@ def engine_arguments(options: EngineOptions, driver: str, port: int = 2376) -> l
     return arguments
 
 
+def engine_port(record: Record) -> int:
+    """Where the machine's engine is to listen: 2376, unless its driver has an EnginePort."""
+    port = record.driver.get("EnginePort")
+    return port if isinstance(port, int) and port else 2376
+
+
 def engine_environment(options: EngineOptions) -> dict[str, str]:
     """The engine's own environment (`--engine-env NAME=VALUE`). Raises MachineError."""
     environment = {}
@@ -99,6 +105,7 @@ def preparation(record: Record, now: datetime, say: Callable[[str], None] = lamb
             f"{REMOTE}/server-key.pem": (0o600, pair.key.read_bytes()),
         }
         say("Setting Docker configuration on the remote daemon...")
-        return EngineSetup(files, engine_arguments(options, record.driver_name), engine_environment(options))
+        arguments = engine_arguments(options, record.driver_name, engine_port(record))
+        return EngineSetup(files, arguments, engine_environment(options), options.install_url)
 
     return prepare

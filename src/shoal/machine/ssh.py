@@ -137,9 +137,14 @@ def where(endpoint: SshEndpoint) -> str:
     return f"{endpoint.user}@{endpoint.host}:{endpoint.port}"
 
 
+def quote(text: str) -> str:
+    """`text` as one word of a shell's command line."""
+    return shlex.quote(text)
+
+
 def as_root(endpoint: SshEndpoint, script: str) -> str:
     """The command that runs `script` by sh as root: through sudo, without a password, where the user is another."""
-    shell = f"sh -c {shlex.quote(script)}"
+    shell = f"sh -c {quote(script)}"
     return shell if endpoint.user == "root" else f"sudo -n -- {shell}"
 
 
