@@ -20,8 +20,13 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 from shoal.machine.errors import MachineError
 
 ENTRY_POINTS = "shoal.machine_drivers"
-BUILT_IN = {"local": "shoal.machine.local.driver:LocalDriver"}
-_LINUX_ONLY = {"local"}
+BUILT_IN = {
+    "local": "shoal.machine.local.driver:LocalDriver",
+    "qemu": "shoal.machine.qemu.driver:QemuDriver",
+    "virtualbox": "shoal.machine.virtualbox.driver:VirtualBoxDriver",
+    "hyperv": "shoal.machine.hyperv.driver:HypervDriver",
+}
+_LINUX_ONLY = {"local", "qemu"}
 
 
 class State(StrEnum):
