@@ -187,7 +187,7 @@ def test_single_dashes_are_taken() -> None:
      (["help", "ls"], 0, "Usage: docker-machine ls [OPTIONS]"), ([], 0, "Usage: docker-machine [OPTIONS] COMMAND"),
      (["nosuch"], 1, "'nosuch' is not a docker-machine command"), (["ls", "--nosuch"], 2, "unknown flag: --nosuch"),
      (["rm"], 2, "Expected to get one or more machine names"), (["active", "x"], 2, "Too many arguments given"),
-     (["create"], 2, "No machine name specified"), (["create", "a", "b"], 1, "Found extra arguments [b]"),
+     (["create"], 2, "No machine name specified"), (["create", "a_b", "c_d"], 1, "Invalid hostname specified"),
      (["env", "-u", "x"], 1, "Expected no machine name"), (["env", "a", "b"], 1, "Expected one machine name"),
      (["ls", "--filter", "x"], 1, "Unsupported filter syntax"), (["create", "-d", "nosuch", "a"], 1, "not found"),
      (["status"], 1, 'no "default" machine exists'), (["active"], 1, "No active host found"),

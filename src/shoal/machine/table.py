@@ -136,7 +136,7 @@ def rows(store: Store, environment: Mapping[str, str], timeout: float, *, versio
 
 
 def with_swarms(rows: Sequence[Row], environment: Mapping[str, str]) -> list[Row]:
-    """The rows with what they have to do with classic Swarm: machines with the same discovery address belong together."""
+    """The rows with what they have to do with classic Swarm: who has the same discovery address belongs together."""
     swarms = [row.record.host_options.swarm_options if row.record else None for row in rows]
     masters = {swarm.discovery: row.name for row, swarm in zip(rows, swarms, strict=True) if swarm and swarm.master}
     found = []
