@@ -100,7 +100,7 @@ def test_one_letter_can_be_a_machine() -> None:
 def test_ssh_checks_the_machines_key_by_its_name(tmp_path: Path) -> None:
     """ssh is told to accept only the key that was pinned, by name; nobody's own configuration interferes."""
     known = tmp_path / "known hosts"
-    known.touch()
+    known.write_text("m1 ssh-ed25519 AAAA\n")
     words = ssh.command(SshEndpoint("10.0.0.1", 22, "root", tmp_path / "id", known, "m1"), ["-L", "1:2:3", "ls"])
     assert words[1:3] == ["-F", "none"]
     assert words[-4:] == ["m1", "-L", "1:2:3", "ls"]

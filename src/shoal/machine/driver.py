@@ -9,6 +9,7 @@ Drivers outside this package register a class under the entry point group `shoal
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from shoal.machine.errors import MachineError
 
 ENTRY_POINTS = "shoal.machine_drivers"
 BUILT_IN = {
+    "generic": "shoal.machine.generic:GenericDriver",
+    "none": "shoal.machine.none:NoneDriver",
     "local": "shoal.machine.local.driver:LocalDriver",
     "qemu": "shoal.machine.qemu.driver:QemuDriver",
     "virtualbox": "shoal.machine.virtualbox.driver:VirtualBoxDriver",
@@ -233,5 +236,10 @@ def driver_class(name: str) -> type[Driver]:
 
 
 def built_in_drivers() -> list[type[Driver]]:
-    """The drivers of this package that work on this operating system."""
-    return [driver_class(name) for name in BUILT_IN if name not in _LINUX_ONLY or sys.platform == "linux"]
+    """The drivers of this package that work on this operating system and whose extras are installed."""
+    found = []
+    for name in BUILT_IN:
+        if name not in _LINUX_ONLY or sys.platform == "linux":
+            with contextlib.suppress(ImportError, MachineError):
+                found.append(driver_class(name))
+    return found

@@ -38,9 +38,14 @@ class Host(NamedTuple):
         """Its directory: DOCKER_CERT_PATH."""
         return self.store.directory(self.record.name)
 
+    @property
+    def current(self) -> Record:
+        """Its record with what the driver remembers by now."""
+        return replace(self.record, driver=dict(self.driver.data))
+
     def save(self) -> None:
         """Write its record with what the driver has to remember."""
-        self.store.save(self.name, replace(self.record, driver=dict(self.driver.data)))
+        self.store.save(self.name, self.current)
 
 
 def open_host(store: Store, name: str, say: Say = silent) -> Host:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal.machine.addresses import DEFAULT, Member, check_address, memberships, parse_subnet
-from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State
+from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State, Traits
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
 from shoal.machine.local import boot, cgroups, disk
@@ -22,6 +22,8 @@ _TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "s
 
 class LocalDriver:
     """One local machine. `data`: Subnet, IPAddress, DockerCLI, Engine, Made, and docker-machine's common fields."""
+
+    traits = Traits(ssh_timeout=60.0, engine_timeout=30.0)
 
     def __init__(self, context: Context, data: dict[str, Any]) -> None:
         self.context = context
