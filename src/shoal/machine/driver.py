@@ -28,6 +28,8 @@ BUILT_IN = {
     "qemu": "shoal.machine.qemu.driver:QemuDriver",
     "virtualbox": "shoal.machine.virtualbox.driver:VirtualBoxDriver",
     "hyperv": "shoal.machine.hyperv.driver:HypervDriver",
+    "amazonec2": "shoal.machine.cloud.amazonec2:AmazonEC2Driver",
+    "digitalocean": "shoal.machine.cloud.digitalocean:DigitalOceanDriver",
 }
 _LINUX_ONLY = {"local", "qemu"}
 
