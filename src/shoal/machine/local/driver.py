@@ -180,13 +180,16 @@ class LocalDriver:
             "first_boot": first is not None, "hidden": disk.HIDDEN, "stop_timeout": boot.STOP_TIMEOUT,
             "files": [
                 *(first or []),
-                *disk.boot_files(self.context.name, address, subnet.gateway, docker=not self.data.get("DockerCLI")),
+                *self._boot_files(address, subnet.gateway),
                 *_texts(setup),
             ],
             "services": self._services(setup),
         }  # fmt: skip
         boot.launch(self._layout, spec, subnet, address)
         self.context.say("Waiting for an IP...")
+
+    def _boot_files(self, address: str, gateway: str) -> list[disk.File]:
+        return disk.boot_files(self.context.name, address, gateway, docker=not self.data.get("DockerCLI"))
 
     def _services(self, setup: EngineSetup) -> list[dict[str, Any]]:
         engine = self.data.get("Engine") or "/usr/local/bin/shoald"

@@ -1,0 +1,149 @@
+"""Hosts for the generic driver: a computer of one's own with a real sshd, without any engine, and nothing of ours on it.
+
+A host is a local machine (namespaces, a root directory of its own) whose pid 1 starts what its /etc/init.d has, and sshd.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shoal.machine import ssh
+from shoal.machine.driver import Context, EngineSetup, SshEndpoint, State
+from shoal.machine.local import boot, disk
+from shoal.machine.local.driver import LocalDriver
+from tests.waiting import until_sync
+
+SHOAL = Path(sys.executable).with_name("shoal")
+
+_BOOT = """
+for script in /etc/init.d/*; do grep -q "Made by shoal machine" "$script" && "$script" start; done
+exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_config
+"""
+_SHUTDOWN = "#!/bin/sh\nkill -TERM 1\n"
+
+
+class _Computer(LocalDriver):
+    """A local machine without an engine, and without the host's Shoal in it."""
+
+    def _services(self, setup: EngineSetup) -> list[dict[str, Any]]:
+        return [{"name": "sshd", "argv": ["/bin/sh", "-c", _BOOT], "environment": disk.environment()}]
+
+    def _binds(self) -> list[tuple[str, str, bool]]:
+        # Its pid 1 runs on this Python; neither Shoal nor what it needs is in there.
+        base = os.path.realpath(sys.base_prefix)
+        return [] if base.split("/")[1] in disk.LAYERED else [(base, sys.base_prefix, True)]
+
+    def _boot_files(self, address: str, gateway: str) -> list[disk.File]:
+        files = disk.boot_files(self.context.name, address, gateway, docker=False)
+        own = [file for file in files if not file[0].startswith("/usr/local/bin/")]
+        return [*own, ("/usr/local/sbin/shutdown", 0o755, _SHUTDOWN)]
+
+
+@dataclass
+class SshHost:
+    """One host. `run` is a command on it as root."""
+
+    folder: Path
+    subnet: str
+    name: str = "host"
+    avoid: str | None = None
+    _power: threading.Event = field(default_factory=threading.Event)
+    _watcher: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        directory = self.folder / "machines" / self.name
+        directory.mkdir(parents=True, exist_ok=True)
+        self.driver = _Computer(Context(self.name, directory, self.folder, lambda line: None), {})
+
+    def create(self) -> None:
+        """Switch it on for the first time."""
+        self.driver.configure({"local-subnet": self.subnet})
+        self.driver.create(lambda address: EngineSetup({}, [], {}))
+        ssh.wait_for_banner(self.endpoint, 30)
+
+    def start(self) -> None:
+        """Switch it on."""
+        self.driver.start(lambda address: EngineSetup({}, [], {}))
+
+    def stop(self) -> None:
+        """Switch it off."""
+        self.driver.stop()
+
+    def stay_on(self) -> None:
+        """From now on it comes up again whenever it goes down: what a reboot is."""
+        self._power.set()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def _watch(self) -> None:
+        while self._power.is_set():
+            identity = boot.running(disk.Layout.of(self.driver.context.directory))
+            if identity is None and self._power.is_set():
+                self.start()
+            until_sync(lambda: not self._power.is_set() or self.driver.state() is State.STOPPED, 3600)
+
+    def remove(self) -> None:
+        """Take it away, whole."""
+        self._power.clear()
+        if self._watcher:
+            self._watcher.join(30)
+        self.driver.remove()
+
+    @property
+    def endpoint(self) -> SshEndpoint:
+        """Its sshd, for root."""
+        return self.driver.ssh()
+
+    @property
+    def address(self) -> str:
+        """Where it is."""
+        return str(self.driver.data["IPAddress"])
+
+    @property
+    def key(self) -> Path:
+        """The key that it lets in."""
+        return Path(self.driver.data["SSHKeyPath"])
+
+    def run(self, command: str, input: bytes = b"") -> str:
+        """The output of a command that must succeed, as root."""
+        result = ssh.run(self.endpoint, command, input=input)
+        assert result.status == 0, result.trouble
+        return result.text
+
+    def snapshot(self, *, without: str = "shoal|etc/rc|init.d/.depend|alternatives|/ld.so.cache") -> str:
+        """Every file that differs from a fresh host, with its digest: what somebody changed."""
+        return self.run(
+            "find /etc /opt /usr/local /var/lib/docker -xdev -type f -exec md5sum {} + 2>/dev/null "
+            f"| grep -Ev '{without}' | sort; hostname"
+        )
+
+
+@dataclass
+class Shop:
+    """A store and its `shoal machine` command line."""
+
+    store: Path
+
+    def run(self, *words: str, stdin: str = "", timeout: float = 170, **environment: str) -> Any:
+        """Run `shoal machine WORDS...`."""
+        return subprocess.run([SHOAL, "machine", *words], input=stdin, capture_output=True, text=True, check=False,
+                              timeout=timeout, env={**self.environment, **environment})  # fmt: skip
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of its commands."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKER_", "MACHINE_"))}
+        return {**clean, "MACHINE_STORAGE_PATH": str(self.store)}
+
+    def ok(self, *words: str, **environment: str) -> str:
+        """The output of a command that must succeed."""
+        result = self.run(*words, **environment)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return str(result.stdout)
