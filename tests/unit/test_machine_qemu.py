@@ -32,7 +32,7 @@ from shoal.machine.qemu.place import (
 from shoal.machine.qemu.settings import FLAGS, parse_forward, settings
 
 MACHINE = Machine(
-    "myvm1", "tcg", 2, 512, Path("/c/kernel"), Path("/c/initrd"), Path("/c/root,1"), Path("/m/qemu/disk.raw"),
+    "myvm1", "tcg", 2, 512, Path("/m/a,b/qemu"),
     (Card("02:43:c0:a8:63:65", user_network("192.0.2.0/24", "192.0.2.15")), Card("02:42:c0:a8:63:65", "tap,fd=10")),
 )  # fmt: skip
 
@@ -105,10 +105,10 @@ def test_the_command_line_describes_the_machine() -> None:
     words = command_line("/usr/bin/qemu", MACHINE)
     assert words[0] == "/usr/bin/qemu"
     assert after(words, "-drive") == [
-        "file=/c/root,,1,format=raw,if=virtio,readonly=on",
-        "file=/m/qemu/disk.raw,format=raw,if=virtio,discard=unmap",
+        "file=/m/a,,b/qemu/root,format=raw,if=virtio,readonly=on",
+        "file=/m/a,,b/qemu/disk.raw,format=raw,if=virtio,discard=unmap",
     ]
-    assert after(words, "-kernel") == ["/c/kernel"]
+    assert after(words, "-kernel") == ["/m/a,b/qemu/kernel"]
     assert after(words, "-netdev")[1] == "tap,fd=10,id=net1"
     assert after(words, "-device")[-1] == "virtio-net-pci,netdev=net1,mac=02:42:c0:a8:63:65,romfile="
     assert after(words, "-smp") + after(words, "-m") == ["2", "512"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-CONSOLE, DISK, MONITOR = "console.log", "disk.raw", "qmp"
-"""Files in the directory that QEMU is started in. A socket's full path might be too long for its 108 bytes."""
+KERNEL, INITRD, ROOT, DISK, CONSOLE, MONITOR = "kernel", "initrd", "root", "disk.raw", "console.log", "qmp"
+"""Files of the machine. QEMU is started in their directory: the full path of a socket may be too long for it."""
 
 TAP = 10
 """The descriptor at which QEMU finds its tap."""
@@ -20,28 +20,26 @@ class Card(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """A virtual machine. `memory` in MB; `accel` is `kvm` or `tcg`; paths are absolute."""
+    """A virtual machine, its files in `directory`. `memory` in MB; `accel` is `kvm` or `tcg`."""
 
     name: str
     accel: str
     cpus: int
     memory: int
-    kernel: Path
-    initrd: Path
-    root: Path
-    disk: Path
+    directory: Path
     cards: tuple[Card, ...]
 
 
 def command_line(binary: str, machine: Machine) -> list[str]:
     """The words that start `machine`."""
+    files = machine.directory
     words = [
         binary, "-name", escaped(machine.name), *hardware(machine.accel, machine.memory, machine.cpus),
-        "-kernel", str(machine.kernel), "-initrd", str(machine.initrd), "-append", "console=ttyS0 quiet loglevel=1",
+        "-kernel", str(files / KERNEL), "-initrd", str(files / INITRD), "-append", "console=ttyS0 quiet loglevel=1",
         "-chardev", f"file,id=console,path={CONSOLE}", "-serial", "chardev:console",
         "-chardev", f"socket,id=monitor,path={MONITOR},server=on,wait=off", "-mon", "chardev=monitor,mode=control",
-        "-drive", f"file={escaped(str(machine.root))},format=raw,if=virtio,readonly=on",
-        "-drive", f"file={escaped(str(machine.disk))},format=raw,if=virtio,discard=unmap",
+        "-drive", f"file={escaped(str(files / ROOT))},format=raw,if=virtio,readonly=on",
+        "-drive", f"file={escaped(str(files / DISK))},format=raw,if=virtio,discard=unmap",
         "-device", "virtio-rng-pci",
     ]  # fmt: skip
     for number, card in enumerate(machine.cards):

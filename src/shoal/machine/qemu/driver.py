@@ -5,25 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from shoal.machine import image, keys, probe, seed
+from shoal.machine import hypervisor, image, seed
 from shoal.machine.addresses import DEFAULT
-from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State
+from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State, Traits
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
-from shoal.machine.files import write_atomic
 from shoal.machine.qemu import accel, settings
-from shoal.machine.qemu.command import DISK, Machine, command_line
+from shoal.machine.qemu.command import DISK, INITRD, KERNEL, ROOT, Machine, command_line
 from shoal.machine.qemu.life import Life
 from shoal.machine.qemu.place import ENGINE_PORT, Place, Spot, interfaces, place, places_of
-
-BOOT_TIMEOUT = {"kvm": 120.0, "tcg": 420.0}
-"""Seconds that a machine may take until its engine answers: on a busy computer, emulated, a boot is slow."""
 
 ROOM = 512
 """MB that must be free where the machine's disk will be: it grows as it is written to."""
@@ -32,9 +26,12 @@ _MB = 1 << 20
 
 
 class QemuDriver:
-    """One virtual machine. `data`: CPU, Memory, DiskSize, Accel, Binary, Network, Subnet, Forwards, Made, and
+    """One virtual machine. `data`: CPU, Memory, DiskSize, Accel, Binary, Network, Subnet, Forwards, Image, Made and
     docker-machine's common fields; IPAddress is where this computer reaches it, NetworkAddress where other machines do.
     """
+
+    traits = Traits(ssh_timeout=300.0, engine_timeout=300.0)
+    """On a busy computer, emulated, a boot is slow; a machine that ends instead is noticed at once."""
 
     def __init__(self, context: Context, data: dict[str, Any]) -> None:
         self.context = context
@@ -73,13 +70,10 @@ class QemuDriver:
     def create(self, prepare: Prepare) -> None:
         """Make keys and disk, and start."""
         self.context.say("Creating SSH key...")
-        write_atomic(Path(self.data["SSHKeyPath"]), (pair := keys.generate()).private.encode(), 0o600)
-        write_atomic(Path(self.data["SSHKeyPath"] + ".pub"), pair.public.encode(), 0o600)
-        host = keys.generate()
-        write_atomic(self._known_hosts(), f"{self.context.name} {host.public}".encode(), 0o600)
+        hypervisor.make_keys(self.context, Path(self.data["SSHKeyPath"]))
         self.context.say("Creating the disk...")
         self._files.mkdir(mode=0o700, exist_ok=True)
-        write_atomic(self._files / "host_key", host.private.encode(), 0o600)
+        self._take_image()
         with open(self._files / DISK, "xb", opener=_private) as disk:
             disk.truncate(seed.DATA_OFFSET + self.data["DiskSize"] * _MB)
         self._boot(prepare, first=True)
@@ -109,6 +103,13 @@ class QemuDriver:
     def restart(self, prepare: Prepare) -> None:
         """Stop and start."""
         self.stop()
+        self.start(prepare)
+
+    def upgrade(self, prepare: Prepare) -> None:
+        """Boot the image that the store has now; what lasts on the machine's disk stays."""
+        image.cached(self.context.store)
+        self.stop()
+        self._take_image()
         self.start(prepare)
 
     def remove(self) -> None:
@@ -155,20 +156,25 @@ class QemuDriver:
     def _boot(self, prepare: Prepare, *, first: bool = False) -> None:
         # What a machine that crashed left behind.
         self._life.cut()
-        binary, made = self._binary(), image.cached(self.context.store)
-        accelerator = self._accel(binary, made.kernel)
-        where = self._place()
+        binary, where = self._binary(), self._place()
+        accelerator = self._accel(binary, self._files / KERNEL)
         with where.register.lock():
             spot = self._take(where, first=first)
             setup = prepare(spot.outside)
             self._plant(spot, where.register.prefix, setup)
             self.context.say("Starting the machine...")
             machine = Machine(
-                self.context.name, accelerator, self._cpus(), self.data["Memory"], made.kernel, made.initrd, made.root,
-                self._files / DISK, where.cards(spot, [(host, inside) for host, inside in self.data["Forwards"]]),
+                self.context.name, accelerator, self._cpus(), self.data["Memory"], self._files,
+                where.cards(spot, [(host, inside) for host, inside in self.data["Forwards"]]),
             )  # fmt: skip
             self._life.launch(command_line(binary, machine), where.tap(spot))
-        self._wait(accelerator)
+
+    def _take_image(self) -> None:
+        """Have the store's image in the machine's own directory, where the store's next one does not change it."""
+        made = image.cached(self.context.store)
+        for name, path in ((KERNEL, made.kernel), (INITRD, made.initrd), (ROOT, made.root)):
+            _link(path, self._files / name)
+        self.data["Image"] = made.version
 
     def _take(self, where: Place, *, first: bool) -> Spot:
         wanted = Spot(self.data.get("NetworkAddress", ""), self.data.get("IPAddress", ""))
@@ -180,41 +186,11 @@ class QemuDriver:
 
     def _plant(self, spot: Spot, prefix: int, setup: EngineSetup) -> None:
         """Write the seed; the machine applies one that it has not seen yet."""
-        content = seed.build(
-            seed.Seed(
-                self.context.name, interfaces(spot, prefix), (Path(self.data["SSHKeyPath"] + ".pub").read_text(),),
-                (self._files / "host_key").read_bytes(), setup,
-            )
-        )  # fmt: skip
+        keys = hypervisor.read_keys(self.context, Path(self.data["SSHKeyPath"]))
+        name, cards = self.context.name, interfaces(spot, prefix)
+        content = seed.build(seed.Seed(name, cards, (keys.authorized,), keys.host_key, setup))
         with (self._files / DISK).open("r+b") as disk:
             disk.write(content.ljust(seed.LIMIT, b"\0"))
-
-    def _wait(self, accelerator: str) -> None:
-        """Until ssh and the engine answer. Raises MachineError when the machine ends instead, or takes too long."""
-        self.context.say("Waiting for the machine to boot...")
-        deadline = time.monotonic() + BOOT_TIMEOUT[accelerator]
-        for answers in (self._ssh_answers, self._engine_answers):
-            while not answers():
-                if self._life.process() is None:
-                    raise MachineError(f"the machine ended while it started\n{self.diagnose()}".rstrip())
-                if time.monotonic() > deadline:
-                    raise MachineError(f"the machine does not come up\n{self.diagnose()}".rstrip())
-                time.sleep(0.05)
-
-    def _ssh_answers(self) -> bool:
-        """Whether sshd says hello: a forwarded port takes connections long before there is one."""
-        with suppress(MachineError, OSError):
-            endpoint = self.ssh()
-            with socket.create_connection((endpoint.host, endpoint.port), timeout=2) as connection:
-                if connection.recv(4) == b"SSH-":
-                    connection.sendall(b"SSH-2.0-shoal\r\n")
-                    return True
-        return False
-
-    def _engine_answers(self) -> bool:
-        with suppress(MachineError):
-            return probe.version(self.url(), self.context.name, self.context.directory, 5) != ""
-        return False
 
     def _accel(self, binary: str, kernel: Path) -> str:
         """`kvm` or `tcg`. Raises MachineError when KVM is demanded and does not work."""
@@ -266,6 +242,15 @@ class QemuDriver:
                     data = store.load(name).driver
                     found += [str(data.get("IPAddress", "")), str(data.get("NetworkAddress", ""))]
         return found
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file that never changes; a copy where the file system has no such thing."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _private(path: str, flags: int) -> int:
