@@ -212,6 +212,24 @@ class Upgrades(Protocol):
         ...
 
 
+@runtime_checkable
+class Restarts(Protocol):
+    """A driver whose engines are restarted otherwise than by `install.renew.restart`."""
+
+    def restart_engine(self) -> None:
+        """Restart the engine alone; its containers go on."""
+        ...
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """A driver of hosts whose address only the user knows."""
+
+    def move(self, address: str) -> None:
+        """The host is at `address` now. Raises MachineError for what is no address."""
+        ...
+
+
 _registered: dict[str, type[Driver]] = {}
 
 

@@ -63,13 +63,18 @@ def authority_pair(auth: AuthOptions) -> certs.Pair:
     return certs.Pair(Path(auth.ca_cert_path), Path(auth.ca_private_key_path))
 
 
-def ensure_identities(auth: AuthOptions, now: datetime) -> Mapping[str, Path]:
-    """Make the authority and the client identity where they are missing; what was made, by its name."""
+def has_authority(auth: AuthOptions) -> bool:
+    """Whether certificates can be made here: a store that was given by a colleague has no authority's key."""
+    return Path(auth.ca_private_key_path).is_file()
+
+
+def ensure_identities(auth: AuthOptions, now: datetime, *, fresh_client: bool = False) -> Mapping[str, Path]:
+    """Make the authority and the client identity where they are missing or expire; what was made, by its name."""
     made = {}
     if certs.ensure_authority(authority_pair(auth), now):
         made["CA"] = Path(auth.ca_cert_path)
     client = certs.Pair(Path(auth.client_cert_path), Path(auth.client_key_path))
-    if certs.ensure_client(client, authority_pair(auth), now):
+    if certs.ensure_client(client, authority_pair(auth), now, fresh=fresh_client):
         made["client certificate"] = Path(auth.client_cert_path)
     return made
 
@@ -82,10 +87,21 @@ def copy_client_identity(auth: AuthOptions) -> None:
         write_atomic(Path(auth.store_path) / name, Path(source).read_bytes(), mode)
 
 
-def preparation(record: Record, now: datetime, say: Callable[[str], None] = lambda line: None) -> Prepare:
+def is_current(auth: AuthOptions) -> bool:
+    """Whether the machine's directory has the authority and the client identity that the store has now."""
+    pairs = (("ca.pem", auth.ca_cert_path), ("cert.pem", auth.client_cert_path), ("key.pem", auth.client_key_path))
+    try:
+        return all((Path(auth.store_path) / name).read_bytes() == Path(path).read_bytes() for name, path in pairs)
+    except FileNotFoundError:
+        return False
+
+
+def preparation(
+    record: Record, now: datetime, say: Callable[[str], None] = lambda line: None, *, fresh: bool = False
+) -> Prepare:
     """What a driver asks once it knows the machine's address: a certificate that fits it, and the engine's flags.
 
-    A certificate that covers the address and has time left is kept. `say` hears what is done.
+    A certificate that covers the address and has time left is kept, unless `fresh`. `say` hears what is done.
     """
     auth, options = record.host_options.auth_options, record.host_options.engine_options
     if auth is None:
@@ -96,7 +112,7 @@ def preparation(record: Record, now: datetime, say: Callable[[str], None] = lamb
         names = certs.server_names(record.name, address, auth.server_cert_sans or [])
         say("Copying certs to the local machine directory...")
         copy_client_identity(auth)
-        if not certs.is_fit(pair, authority, names, now):
+        if fresh or not certs.is_fit(pair, authority, names, now):
             certs.issue_server(pair, authority, record.name, names, now)
         say("Copying certs to the remote machine...")
         files = {

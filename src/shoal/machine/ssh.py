@@ -110,17 +110,33 @@ def run(endpoint: SshEndpoint, command: str, *, input: bytes = b"", timeout: flo
     """
     check_key(endpoint)
     if native():
-        from shoal.machine import ssh_native
+        from shoal.machine.ssh_native import run as run_native
 
-        return ssh_native.run(endpoint, command, input, timeout)
-    argv = _argv(endpoint, {"BatchMode": "yes"}, [command])
-    try:
-        done = subprocess.run(argv, input=input, capture_output=True, check=False, timeout=timeout)
-    except subprocess.TimeoutExpired as fault:
-        raise SshError(f"ssh to {where(endpoint)}: nothing came back within {timeout:g} seconds") from fault
-    if done.returncode == _LOST or done.returncode < 0:
-        raise SshError(f"ssh to {where(endpoint)}: {explain(endpoint, done.stderr.decode(errors='replace'))}")
-    return Result(done.returncode, done.stdout, done.stderr)
+        return run_native(endpoint, command, input, timeout)
+    result = _communicate(endpoint, _argv(endpoint, {"BatchMode": "yes"}, [command]), input, timeout)
+    if result.status == _LOST or result.status < 0:
+        raise SshError(f"ssh to {where(endpoint)}: {explain(endpoint, result.errors.decode(errors='replace'))}")
+    return result
+
+
+def _communicate(endpoint: SshEndpoint, argv: Sequence[str], input: bytes, timeout: float) -> Result:
+    deadline = time.monotonic() + timeout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            while True:
+                try:
+                    # In slices: whoever interrupts this thread is heard between them.
+                    output, errors = process.communicate(input, timeout=0.5)
+                    return Result(process.returncode, output, errors)
+                except subprocess.TimeoutExpired as fault:
+                    if time.monotonic() > deadline:
+                        raise SshError(
+                            f"ssh to {where(endpoint)}: nothing came back within {timeout:g} seconds"
+                        ) from fault
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 _LOST = 255

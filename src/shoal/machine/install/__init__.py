@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from shoal.machine import ssh
 from shoal.machine.driver import EngineSetup, SshEndpoint
@@ -22,6 +23,14 @@ PACKAGES_TIMEOUT = 900.0
 APPLY_TIMEOUT = 300.0
 
 Say = Callable[[str], None]
+
+
+class Outcome(NamedTuple):
+    """What `apply` came to: the files that were changed, and whether the engine was restarted."""
+
+    changed: Sequence[str]
+    restarted: bool
+
 
 _RUNNER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.readline())),'apply','exec'))"
 
@@ -47,7 +56,7 @@ def over_ssh(
     plan.check(found, endpoint.user, setup)
     if found.image:
         say("Provisioning with shoal...")
-        apply(endpoint, found, plan.make(found, setup, "").order, b"", say)
+        _tell(carry_out(endpoint, found, plan.make(found, setup, "").order, b""), say)
         return
     known = family.choose(found.os)
     say(f"Provisioning with {known.name if known else found.os.get('ID', 'what is there')}...")
@@ -64,7 +73,7 @@ def over_ssh(
     made = plan.make(found, setup, wanted)
     for note in made.notes:
         say(note)
-    apply(endpoint, found, made.order, data, say)
+    _tell(carry_out(endpoint, found, made.order, data), say)
 
 
 def survey(endpoint: SshEndpoint) -> facts.Facts:
@@ -75,22 +84,25 @@ def survey(endpoint: SshEndpoint) -> facts.Facts:
     return facts.parse(answer.output.decode(errors="replace"))
 
 
-def apply(endpoint: SshEndpoint, found: facts.Facts, order: dict[str, object], data: bytes, say: Say) -> None:
+def carry_out(endpoint: SshEndpoint, found: facts.Facts, order: dict[str, Any], data: bytes) -> Outcome:
     """Have the order carried out there, by the machine's Python; everything goes through standard input."""
     program = Path(__file__).with_name("apply.py").read_bytes()
     text = json.dumps(order).encode()
     sent = b"%d\n%s%d\n%s%s" % (len(program), program, len(text), text, data)
     command = ssh.as_root(endpoint, f"exec {found.python or 'python3'} -I -c {ssh.quote(_RUNNER)}")
     answer = ssh.run(endpoint, command, input=sent, timeout=APPLY_TIMEOUT)
-    try:
-        outcome = json.loads(answer.output)
-    except ValueError:
-        outcome = None
-    if answer.status or outcome is None:
+    if answer.status:
         raise MachineError(f"the machine could not be set up: {answer.trouble}")
-    if outcome["restarted"]:
+    try:
+        return Outcome(**json.loads(answer.output))
+    except (ValueError, TypeError) as fault:
+        raise MachineError(f"the machine could not be set up: it answers {answer.text[:200]!r}") from fault
+
+
+def _tell(outcome: Outcome, say: Say) -> None:
+    if outcome.restarted:
         say("Starting shoald there; containers that run are left alone...")
-    elif not outcome["changed"]:
+    elif not outcome.changed:
         say("Everything is as it should be already.")
 
 

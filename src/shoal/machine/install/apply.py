@@ -41,6 +41,8 @@ def carry_out(order: dict[str, Any], stream: IO[bytes], root: str = "") -> dict[
     """Do it below `root`. `changed` and `restarted` tell what it came to."""
     os.umask(0o022)
     changed: list[str] = []
+    if order.get("due"):
+        _note(root)
     if order["bundle"] and not os.path.isdir(f"{root}{PROGRAMS}/{order['bundle']}"):
         _unpack(order, stream, root)
     for path, (mode, text) in order["files"].items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -65,10 +65,17 @@ def ports(arguments: Sequence[str]) -> list[int]:
     return found
 
 
+def service(facts: Facts) -> str:
+    """What keeps the engine running there."""
+    if facts.image:
+        return "image"
+    return "systemd" if facts.systemd else "init"
+
+
 def make(facts: Facts, setup: EngineSetup, bundle: str) -> Plan:
     """The order for `apply`: `bundle` is the name of the one to be used, empty for the machine's own engine."""
     if facts.image:
-        return Plan(_order(setup, setup.arguments, service="image"))
+        return Plan(_order(setup, setup.arguments, service=service(facts)))
     notes = []
     arguments = list(setup.arguments)
     if "dockerd" in facts.processes:
@@ -82,8 +89,7 @@ def make(facts: Facts, setup: EngineSetup, bundle: str) -> Plan:
         raise MachineError(
             "there is no shoald on the machine, and --engine-install-url none says that none is to be installed"
         )
-    service = "systemd" if facts.systemd else "init"
-    order = _order(setup, arguments, service=service)
+    order = _order(setup, arguments, service=service(facts))
     extra = {units.LAUNCHER: (0o755, units.launcher(engine).encode())}
     if facts.systemd:
         extra[units.SYSTEMD_UNIT] = (0o644, units.UNIT.encode())
@@ -92,7 +98,7 @@ def make(facts: Facts, setup: EngineSetup, bundle: str) -> Plan:
         extra[units.INIT_SCRIPT] = (0o755, units.SCRIPT.encode())
         order["enable"] = [["update-rc.d", "shoald", "defaults"], ["chkconfig", "--add", "shoald"],
                            ["rc-update", "add", "shoald", "default"]]  # fmt: skip
-    order["files"].update(_encoded(extra))
+    order["files"].update(encoded(extra))
     order["decisive"] += list(extra)
     if bundle:
         order.update(
@@ -108,7 +114,7 @@ def _order(setup: EngineSetup, arguments: Sequence[str], *, service: str) -> dic
         units.ENVIRONMENT: (0o600, units.environment_lines(setup.environment).encode()),
     }
     return {
-        "files": {**_encoded(setup.files), **_encoded(decisive)},
+        "files": {**encoded(setup.files), **encoded(decisive)},
         "decisive": list(decisive),
         "service": service,
         "enable": [],
@@ -117,5 +123,6 @@ def _order(setup: EngineSetup, arguments: Sequence[str], *, service: str) -> dic
     }
 
 
-def _encoded(files: Any) -> dict[str, tuple[int, str]]:
+def encoded(files: Mapping[str, tuple[int, bytes]]) -> dict[str, tuple[int, str]]:
+    """Files as JSON can hold them."""
     return {path: (mode, base64.b64encode(data).decode()) for path, (mode, data) in files.items()}

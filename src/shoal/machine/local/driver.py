@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shoal.machine import ssh
 from shoal.machine.addresses import DEFAULT, Member, check_address, memberships, parse_subnet
 from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State, Traits
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
@@ -17,6 +18,10 @@ from shoal.machine.local import boot, cgroups, disk
 from shoal.machine.subnet import RUN, Subnet
 
 ENGINE_PORT = 2376
+_ENGINE_PROCESS = (
+    "grep -lz -e ^/var/lib/shoal$ $(grep -l '^PPid:.1$' /proc/[0-9]*/status | sed s/status$/cmdline/) | "
+    "head -n 1 | cut -d / -f 3"
+)
 _TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "sshd": "openssh-server"}
 
 
@@ -100,6 +105,27 @@ class LocalDriver:
         if not self.data.get("Made"):
             raise MachineError(f'"{self.context.name}" was never finished: remove it and create it again')
         self._boot(prepare)
+
+    def provision(self, prepare: Prepare) -> None:
+        """Hand the certificates over. The engine's options are those of the last start."""
+        from shoal.machine.install import renew
+
+        setup = prepare(self.address())
+        renew.hand_over(self.ssh(), setup.files)
+        running = ssh.run(self.ssh(), f"tr '\\0' '\\n' </proc/$({_ENGINE_PROCESS})/cmdline").output.decode()
+        if "\n".join(setup.arguments) not in running:
+            self.context.say(f'Other engine options: they count from the next restart of "{self.context.name}" on.')
+
+    def upgrade(self, prepare: Prepare) -> None:
+        """The machine has this computer's Shoal: its engine only has to begin again."""
+        self.provision(prepare)
+        self.restart_engine()
+
+    def restart_engine(self) -> None:
+        """End the engine: pid 1 starts it again. Containers go on."""
+        done = ssh.run(self.ssh(), f"pid=$({_ENGINE_PROCESS}) && kill $pid && tail --pid=$pid -f /dev/null")
+        if done.status:
+            raise MachineError(f"the engine does not end: {done.trouble}")
 
     def new_address(self) -> None:
         """Have another address at the next start."""
