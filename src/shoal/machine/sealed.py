@@ -75,6 +75,8 @@ class Opener:
         self._cipher = _cipher(passphrase, rest[:16], rest[16])
         self._source, self._opened, self._number = source, b"", 0
         self._next = source.read(PIECE + _TAG)
+        if not self._next:
+            raise WrongPassphrase
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes; none at the end only."""
