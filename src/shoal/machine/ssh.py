@@ -123,13 +123,15 @@ def _communicate(endpoint: SshEndpoint, argv: Sequence[str], input: bytes, timeo
     deadline = time.monotonic() + timeout
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        rest: bytes | None = input
         try:
             while True:
                 try:
                     # In slices: whoever interrupts this thread is heard between them.
-                    output, errors = process.communicate(input, timeout=0.5)
+                    output, errors = process.communicate(rest, timeout=0.5)
                     return Result(process.returncode, output, errors)
                 except subprocess.TimeoutExpired as fault:
+                    rest = None
                     if time.monotonic() > deadline:
                         raise SshError(
                             f"ssh to {where(endpoint)}: nothing came back within {timeout:g} seconds"

@@ -39,7 +39,7 @@ async def _run(endpoint: SshEndpoint, command: str, input: bytes) -> Result:
         return Result(_LOST if status is None else status, output, errors)
 
 
-def session(endpoint: SshEndpoint, words: Sequence[str]) -> int:
+def hand_over(endpoint: SshEndpoint, words: Sequence[str]) -> int:
     """Run `words`, or a shell, with our standard streams; the exit status (255: no connection)."""
     if words and words[0].startswith("-"):
         raise MachineError(f"--native-ssh does not know OpenSSH's options ({words[0]})")
