@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from shoal.machine import hypervisor, install, seed, ssh
+from shoal.machine import image as images
 from shoal.machine.driver import Context, Flag, Prepare, SshEndpoint, State
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.hyperv import parse, scripts, settings
 from shoal.machine.hyperv.observer import shared
 from shoal.machine.hyperv.parse import Machine, Switch
 from shoal.machine.hyperv.powershell import PowerShell, PowerShellError, ScriptTimeout, find
-from shoal.machine.image import cache
 
 ENGINE_PORT = 2376
 BOOT_TIMEOUT = 180.0
@@ -191,7 +191,7 @@ class HypervDriver:
         return parse.choose_switch(parse.switches(rows), self.data["VSwitch"])
 
     def _image(self) -> Path:
-        return hypervisor.given_image(self.data.get("Boot2DockerURL") or "") or cache.cached(self.context.store).iso
+        return hypervisor.given_image(self.data.get("Boot2DockerURL") or "") or images.cached(self.context.store).iso
 
     def _seed(self, identity: hypervisor.Identity) -> bytes:
         digits = self.data["MacAddr"]

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from shoal.machine.files import write_atomic
+from shoal.machine.seed import DATA_OFFSET, LIMIT
 
 RAW, DESCRIPTOR = "disk.raw", "disk.vmdk"
 SECTOR = 512
@@ -27,7 +28,7 @@ def make(directory: Path, megabytes: int) -> Path:
         # NTFS takes the whole room otherwise. Where it cannot, it does.
         with suppress(OSError):
             subprocess.run(["fsutil", "sparse", "setflag", str(raw)], capture_output=True, check=False, timeout=30)
-    size = megabytes << 20
+    size = DATA_OFFSET + (megabytes << 20)
     with raw.open("r+b") as file:
         file.truncate(size)
     path = directory / DESCRIPTOR
@@ -38,7 +39,7 @@ def make(directory: Path, megabytes: int) -> Path:
 def write_seed(directory: Path, seed: bytes) -> None:
     """Put the seed at the beginning; the machine must be off."""
     with (directory / RAW).open("r+b") as file:
-        file.write(seed)
+        file.write(seed.ljust(LIMIT, b"\0"))
 
 
 def descriptor(sectors: int, extent: str, number: uuid.UUID) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from shoal.machine import hypervisor
+from shoal.machine import image as images
 from shoal.machine.driver import Context
 from shoal.machine.errors import MachineError, PreCreateError
-from shoal.machine.image import cache
 from shoal.machine.virtualbox import hostonly, ranges
 from shoal.machine.virtualbox.vboxmanage import Box, Version, find, parse_version
 
@@ -48,7 +48,7 @@ def network(data: Mapping[str, Any], version: Version) -> IPv4Interface:
 
 def image(data: Mapping[str, Any], context: Context) -> Path:
     """The image that the machine is to boot. Raises MachineError when there is none."""
-    return hypervisor.given_image(data.get("Boot2DockerURL") or "") or cache.cached(context.store).iso
+    return hypervisor.given_image(data.get("Boot2DockerURL") or "") or images.cached(context.store).iso
 
 
 def _allowed(version: Version) -> Sequence[IPv4Network] | None:
