@@ -30,6 +30,14 @@ BUILT_IN = {
     "hyperv": "shoal.machine.hyperv.driver:HypervDriver",
     "amazonec2": "shoal.machine.cloud.amazonec2:AmazonEC2Driver",
     "digitalocean": "shoal.machine.cloud.digitalocean:DigitalOceanDriver",
+    "google": "shoal.machine.cloud.google:GoogleDriver",
+    "azure": "shoal.machine.cloud.azure:AzureDriver",
+    "openstack": "shoal.machine.cloud.openstack:OpenStackDriver",
+    "rackspace": "shoal.machine.cloud.rackspace:RackspaceDriver",
+    "exoscale": "shoal.machine.cloud.exoscale:ExoscaleDriver",
+    "linode": "shoal.machine.cloud.linode:LinodeDriver",
+    "vultr": "shoal.machine.cloud.vultr:VultrDriver",
+    "libcloud": "shoal.machine.cloud.anycloud:AnyCloudDriver",
 }
 _LINUX_ONLY = {"local", "qemu"}
 

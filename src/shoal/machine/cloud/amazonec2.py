@@ -113,7 +113,7 @@ class AmazonEC2(Provider):
 
         class Compatible(EC2Response):
             def parse_body(self) -> Any:
-                self.body = self.body.replace(f'"{NAMESPACE.rstrip("/")}"', f'"{NAMESPACE}"')
+                self.body = str(self.body).replace(f'"{NAMESPACE.rstrip("/")}"', f'"{NAMESPACE}"')
                 return super().parse_body()  # type: ignore[no-untyped-call]
 
         cloud = super().connect(data, secrets)

@@ -68,7 +68,7 @@ class Credentials:
     def check_account(self) -> None:
         """Whether a machine that is not found was looked for in the account it was made in. Raises MachineError."""
         flag, noted = self._provider.account, self._data.get("Account")
-        if flag and noted and secrets.fingerprint(self._found()[flag], self._data["Token"]) != noted:
+        if flag and noted and secrets.fingerprint(self.found()[flag], self._data["Token"]) != noted:
             raise MachineError(
                 f"there is no machine {self._data[self._provider.id_key]} in this account, but the machine was made "
                 f"with another --{flag} than the one at hand: use that one, or --force if the machine is gone"
@@ -76,7 +76,7 @@ class Credentials:
 
     def account(self) -> str:
         """What all machines of this account have in common, and no others."""
-        connection = self._provider.connection(self._data, self._found())
+        connection = self._provider.connection(self._data, self.found())
         return hashlib.sha256(repr((self._provider.name, sorted(connection.items()))).encode()).hexdigest()
 
     def ask(self, question: Callable[[Any], T]) -> T:
@@ -85,7 +85,7 @@ class Credentials:
         Raises MachineError: no Libcloud, no token, a token refused, or what the provider says.
         """
         api.require()
-        found = self._found()
+        found = self.found()
         try:
             return self._asked(question, found)
         except api.Rejected:
@@ -104,7 +104,7 @@ class Credentials:
                 self._cloud = (found, self._provider.connect(self._data, found))
             return question(self._cloud[1])
 
-    def _found(self) -> dict[str, str]:
+    def found(self) -> dict[str, str]:
         """All secrets, by flag. Raises MachineError that names the variable of one that is missing."""
         references = dict(self._data.get("Secrets") or {})
         found = {}

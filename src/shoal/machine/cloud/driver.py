@@ -44,6 +44,9 @@ class CloudDriver:
 
     def __init__(self, context: Context, data: dict[str, Any]) -> None:
         self.context, self.data = context, data
+        if self.provider.names_are_ids and data.get("MachineName") and "Token" not in data:
+            # docker-machine's record: it kept no other id.
+            data.setdefault(self.provider.id_key, data["MachineName"])
         self._credentials = Credentials(self.provider, context, data)
 
     @classmethod
@@ -94,9 +97,8 @@ class CloudDriver:
         public, host = self._make_keys(), generate()
         if not data["FirstContact"]:
             access.pin(self._known_hosts(), self.context.name, host.public)
-        plan = Plan(
-            self.context.name, data["Token"], data["KeyName"], public, userdata.compose(host, self._user_data())
-        )
+        user_data = userdata.compose(host, self._user_data(), *provider.own_user_data(data))
+        plan = Plan(self.context.name, data["Token"], data["KeyName"], public, user_data, self._credentials.found())
         self._save()
         if not data.get("ExistingKey"):
             self._ask(lambda cloud: provider.import_key(cloud, plan, data))

@@ -47,6 +47,7 @@ class Plan(NamedTuple):
     key_name: str
     public_key: str
     user_data: str
+    secrets: Mapping[str, str] = {}
 
 
 Save = Callable[[], None]
@@ -65,6 +66,8 @@ class Provider:
     options: tuple[Option, ...] = ()
     id_key = "MachineId"
     """Where docker-machine kept the machine's id."""
+    names_are_ids = False
+    """Whether machines are known by their names, so that docker-machine kept no id."""
     key_kind = "ed25519"
     """The ssh key that is made; `rsa` where another is not taken everywhere."""
     takes_user_data = True
@@ -76,6 +79,10 @@ class Provider:
 
     def configure(self, data: dict[str, Any], values: Mapping[str, Any]) -> None:
         """Check the flags' values, and work out what follows from them. Raises MachineError."""
+
+    def own_user_data(self, data: Mapping[str, Any]) -> Sequence[str]:
+        """Parts of the user-data beside the user's file. Raises MachineError."""
+        return ()
 
     def connection(self, data: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
         """The arguments of Libcloud's driver class; `secrets` by flag."""

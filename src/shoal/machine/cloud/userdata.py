@@ -23,12 +23,12 @@ _KINDS = {
 """How a part begins, and its MIME type: cloud-init's own list."""
 
 
-def compose(host: KeyPair, own: str = "") -> str:
-    """The user-data of a machine with the host key `host`; `own` is the user's file, of any kind cloud-init knows."""
+def compose(host: KeyPair, *own: str) -> str:
+    """The user-data of a machine with the host key `host`; `own` are further parts, of any kind cloud-init knows."""
     settings = cloud_config(host)
-    if not own.strip():
+    parts = [("cloud-config", settings), *((kind(text), text) for text in own if text.strip())]
+    if len(parts) == 1:
         return settings
-    parts = [("cloud-config", settings), (kind(own), own)]
     # Not random: the same machine asked for twice is the same request (EC2's client token demands it).
     boundary = "=" * 12 + hashlib.sha256("".join(text for _, text in parts).encode()).hexdigest()[:24]
     lines = ["MIME-Version: 1.0", f'Content-Type: multipart/mixed; boundary="{boundary}"', ""]
