@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from shoal.cli.machine import main
 from shoal.machine import archive, sealed, transfer
-from shoal.machine.archive import Entry, Manifest, Source
+from shoal.machine.archive import Entry, Manifest
 from shoal.machine.arrivals import settled
 from shoal.machine.driver import register
 from shoal.machine.errors import MachineError
@@ -290,7 +290,7 @@ def test_what_was_sealed_is_opened(length: int) -> None:
     assert unseal(seal(data, "p"), "p") == data
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(len(sealed.MAGIC), len(SEALED) - 1), st.integers(1, 255))
 def test_a_changed_byte_is_noticed(position: int, change: int) -> None:
     """A file that was changed anywhere is not opened."""
