@@ -47,7 +47,7 @@ def default_driver(platform: str, *, root: bool) -> str:
     """The driver of `create` without `--driver`: what works there without anything to install or to pay for."""
     if platform == "linux" and root:
         return "local"
-    return "hyperv" if platform == "win32" else "qemu"
+    return "qemu" if platform == "linux" else "virtualbox"
 
 
 def create(session: Session, words: list[str]) -> int:
@@ -95,17 +95,18 @@ def chosen_driver(words: Sequence[str], lines: str, environment: Mapping[str, st
     `lines` are the options of `create`.
     """
     flags = declare(lines)
-    words = double_dashed(words, flags)
+    rest = double_dashed(words, flags)
     chosen = environment.get("MACHINE_DRIVER") or next(flag.default for flag in flags if flag.name == "driver")
-    for position, word in enumerate(words):
-        if word == "--":
-            break
-        if word in ("-d", "--driver") and position + 1 < len(words):
-            chosen = words[position + 1]
+    takes_value = {f"--{flag.name}" for flag in flags if flag.kind}
+    while rest and (word := rest.pop(0)) != "--":
+        if word in ("-d", "--driver") and rest:
+            chosen = rest.pop(0)
         elif word.startswith(("-d=", "--driver=")):
             chosen = word.partition("=")[2]
-        elif word.startswith("-d") and not word.startswith("--") and len(word) > 2:
+        elif word.startswith("-d") and len(word) > 2:
             chosen = word[2:]
+        elif word in takes_value and rest:
+            rest.pop(0)
     return chosen
 
 
