@@ -96,4 +96,6 @@ def trial_trouble(binary: str, kernel: Path, accel: str, timeout: float = TRIAL_
     if _COMPLAINT in done.stdout:
         return ""
     lines = [line for line in done.stderr.decode(errors="replace").splitlines() if "warning" not in line]
-    return f"QEMU says: {lines[0].removeprefix(f'{Path(binary).name}: ')}" if lines else "a trial machine ended at once"
+    if not lines:
+        return "a trial machine ended at once"
+    return "QEMU says: " + lines[0].removeprefix(f"{Path(binary).name}: ").removeprefix("error: ")

@@ -157,7 +157,7 @@ class QemuDriver:
         # What a machine that crashed left behind.
         self._life.cut()
         binary, where = self._binary(), self._place()
-        accelerator = self._accel(binary, self._files / KERNEL)
+        accelerator = self._accel(binary, self._files / KERNEL, quiet=first)
         with where.register.lock():
             spot = self._take(where, first=first)
             setup = prepare(spot.outside)
@@ -192,8 +192,8 @@ class QemuDriver:
         with (self._files / DISK).open("r+b") as disk:
             disk.write(content.ljust(seed.LIMIT, b"\0"))
 
-    def _accel(self, binary: str, kernel: Path) -> str:
-        """`kvm` or `tcg`. Raises MachineError when KVM is demanded and does not work."""
+    def _accel(self, binary: str, kernel: Path, *, quiet: bool = False) -> str:
+        """`kvm` or `tcg`; says when it is not KVM that was hoped for. Raises MachineError when KVM is demanded and does not work."""
         path = self.context.store / "cache" / "kvm.json"
 
         def trial() -> str:
@@ -201,7 +201,7 @@ class QemuDriver:
             return accel.remembered(path, known, lambda: accel.kvm_trouble(binary, kernel))
 
         choice = accel.choose(self.data["Accel"], trial)
-        if choice.reason:
+        if choice.reason and not quiet:
             self.context.say(f"KVM cannot be used here: {choice.reason}. The machine is emulated in software, slowly")
         return choice.accel
 

@@ -24,6 +24,10 @@ IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 def main() -> None:
     """Read the spec, become QEMU."""
     spec: dict[str, Any] = json.load(sys.stdin)
+    if os.fork():
+        # Nobody's child: who started it need not be there when it ends.
+        os._exit(0)
+    os.setsid()
     answer = os.dup(1)  # closed by exec
     try:
         os.chdir(spec["directory"])

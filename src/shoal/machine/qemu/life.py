@@ -59,15 +59,17 @@ class Life:
             **tap,
         }
         launcher = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("launch.py"))]
-        with subprocess.Popen(
-            launcher, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        ) as process:
-            try:
-                answer, trouble = process.communicate(json.dumps(spec).encode(), LAUNCH_TIMEOUT)
-            except BaseException:
-                process.kill()
-                raise
-        return self._launched(answer, trouble)
+        try:
+            done = subprocess.run(
+                launcher, input=json.dumps(spec).encode(), capture_output=True, timeout=LAUNCH_TIMEOUT, check=False
+            )
+        except BaseException:
+            self.cut()
+            raise
+        # Becoming QEMU closes both streams: only who failed has said something.
+        if trouble := (done.stdout or done.stderr).decode(errors="replace").strip():
+            self.cut()
+            raise MachineError(f"QEMU does not start: {trouble}")
 
     def state(self) -> State:
         """What it does now."""
@@ -123,11 +125,6 @@ class Life:
                 text = (self.directory / name).read_text(errors="replace")
                 lines += [line.rstrip() for line in text.splitlines() if line.strip()][-12:]
         return "\n".join(lines)
-
-    def _launched(self, answer: bytes, trouble: bytes) -> None:
-        if answer or trouble:
-            self.cut()
-            raise MachineError(f"QEMU does not start: {(answer or trouble).decode(errors='replace').strip()}")
 
 
 def _ended(process: Identity, timeout: float) -> bool:
