@@ -30,7 +30,8 @@ def built() -> Path:
             work = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
             try:
                 base = home / f"base-{_base_digest()}.tar"
-                image.build(work, print, base=base)
+                # Sources may have changed meanwhile.
+                store = home / image.build(work, print, base=base).version
                 shutil.rmtree(store, ignore_errors=True)
                 work.rename(store)
             finally:
