@@ -123,10 +123,11 @@ class Azure(Provider):
         from libcloud.compute.drivers.azure_arm import AzureImage
 
         publisher, offer, sku, version = data["Image"].split(":")
+        made: Any = AzureImage
         place = api.location(cloud, data["Location"])
         return {
             "name": plan.name, "size": api.size(cloud, data["Size"]), "location": place,
-            "image": AzureImage(version, sku, offer, publisher, place.id, cloud),
+            "image": made(version, sku, offer, publisher, place.id, cloud),
             "auth": NodeAuthSSHKey(plan.public_key), "ex_resource_group": data["ResourceGroup"],
             "ex_user_name": data["SSHUser"], "ex_nic": azure_network.card(cloud, data),
             "ex_tags": {"shoal-token": plan.token}, "ex_customdata": plan.user_data.encode(),

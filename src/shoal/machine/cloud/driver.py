@@ -149,7 +149,7 @@ class CloudDriver:
     def remove(self) -> None:
         """Take away the machine, its key, its firewall where it is ours and unused, and its secrets."""
         data, provider = self.data, self.provider
-        if not (data.get(provider.id_key) or data.get("Token")):
+        if not (data.get(provider.id_key) or data.get("Token")) or self._removed():
             return
         try:
             self._ask(self._remove)
@@ -167,7 +167,7 @@ class CloudDriver:
 
     def state(self) -> State:
         """What the provider says. Where it cannot be asked, a machine whose sshd answers runs."""
-        if not self.data.get(self.provider.id_key):
+        if not self.data.get(self.provider.id_key) or self._removed():
             return State.NONE
         try:
             node = self._ask(self._glance)
@@ -335,6 +335,10 @@ class CloudDriver:
         """The node, from the answer that all machines of its account share."""
         nodes = api.account_nodes(self._credentials.account(), lambda: self.provider.nodes(cloud, self.data))
         return self.provider.among(nodes, self.data)
+
+    def _removed(self) -> bool:
+        """Whether the machine was removed by somebody else since it was loaded, with its secrets."""
+        return not self.context.directory.exists()
 
     def _gone(self) -> MachineError:
         return MachineError(f"{self.provider.title} has no machine {self.data.get(self.provider.id_key)} any more")
