@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -123,22 +124,20 @@ def _communicate(endpoint: SshEndpoint, argv: Sequence[str], input: bytes, timeo
     deadline = time.monotonic() + timeout
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        rest: bytes | None = input
+        said: list[bytes] = []
+        talk = threading.Thread(target=lambda: said.extend(process.communicate(input)), daemon=True)
+        talk.start()
         try:
-            while True:
-                try:
-                    # In slices: whoever interrupts this thread is heard between them.
-                    output, errors = process.communicate(rest, timeout=0.5)
-                    return Result(process.returncode, output, errors)
-                except subprocess.TimeoutExpired as fault:
-                    rest = None
-                    if time.monotonic() > deadline:
-                        raise SshError(
-                            f"ssh to {where(endpoint)}: nothing came back within {timeout:g} seconds"
-                        ) from fault
+            while talk.is_alive():
+                # In slices: whoever interrupts this thread is heard between them.
+                talk.join(0.2)
+                if time.monotonic() > deadline:
+                    raise SshError(f"ssh to {where(endpoint)}: nothing came back within {timeout:g} seconds")
         finally:
-            if process.poll() is None:
+            if talk.is_alive():
                 process.kill()
+                talk.join()
+    return Result(process.returncode, *said)
 
 
 _LOST = 255

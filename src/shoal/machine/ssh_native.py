@@ -10,7 +10,9 @@ import asyncio
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from shoal.machine.driver import SshEndpoint
@@ -52,13 +54,34 @@ async def _session(endpoint: SshEndpoint, command: str | None) -> int:
     async with connection:
         size = shutil.get_terminal_size()
         process = await connection.create_process(
-            command, encoding=None, stdin=sys.stdin.buffer, stdout=sys.stdout.buffer, stderr=sys.stderr.buffer,
-            term_type=os.environ.get("TERM", "xterm") if terminal else None,
+            command, encoding=None, term_type=os.environ.get("TERM", "xterm") if terminal else None,
             term_size=(size.columns, size.lines) if terminal else None,
         )  # fmt: skip
+        loop = asyncio.get_running_loop()
+        # Reading a file or a terminal blocks, and whatever is left of it when the command ends is not waited for.
+        threading.Thread(target=_feed, args=(loop, process), daemon=True).start()
         with _raw(terminal):
+            await asyncio.gather(_pass_on(process.stdout, 1), _pass_on(process.stderr, 2))
             await process.wait_closed()
         return _LOST if process.returncode is None else int(process.returncode)
+
+
+def _feed(loop: asyncio.AbstractEventLoop, process: Any) -> None:
+    with suppress(OSError, RuntimeError):
+        while data := os.read(0, 65536):
+            asyncio.run_coroutine_threadsafe(_write(process, data), loop).result()
+        loop.call_soon_threadsafe(process.stdin.write_eof)
+
+
+async def _write(process: Any, data: bytes) -> None:
+    process.stdin.write(data)
+    await process.stdin.drain()
+
+
+async def _pass_on(source: Any, descriptor: int) -> None:
+    while data := await source.read(65536):
+        while data:
+            data = data[os.write(descriptor, data) :]
 
 
 async def _connect(endpoint: SshEndpoint) -> Any:
