@@ -16,6 +16,7 @@ from shoal.cli import usage
 from shoal.cli.flags import Flag, FlagFault, check, declare, parse
 from shoal.cli.machine_command import HelpShown, Session, UsageFault, double_dashed, text_of
 from shoal.machine.errors import MachineError
+from shoal.machine.interrupts import Terminated, interruptible
 
 VERSION = "0.16.2"
 """The docker-machine whose grammar this is."""
@@ -71,7 +72,8 @@ _CERTIFICATES = {"ca": "tls-ca-cert", "ca-key": "tls-ca-key", "cert": "tls-clien
 def main(arguments: list[str], program: str) -> int:
     """Run one command line of `program` (`shoal machine` or `docker-machine`); the exit status."""
     try:
-        code = _main(arguments, program)
+        with interruptible():
+            code = _main(arguments, program)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,8 +84,8 @@ def main(arguments: list[str], program: str) -> int:
         return _complain(text_of(fault), fault.exit_status if isinstance(fault, MachineError) else 1)
     except UsageFault as fault:
         return _complain(f"{fault}\n\nSee '{fault.command} --help'.", 2)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as end:
+        return 143 if isinstance(end, Terminated) else 130
     return code
 
 

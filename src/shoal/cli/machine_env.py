@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from shoal.cli import machine_parents as parents
 from shoal.cli.machine_command import Session
-from shoal.machine import probe, shells
+from shoal.machine import probe, provisioning, shells
 from shoal.machine.errors import MachineError
-from shoal.machine.host import Host, open_host
+from shoal.machine.host import Host, Say, open_host
 from shoal.machine.table import swarm_url
 
 _ENV = """
@@ -37,7 +38,7 @@ def env(session: Session, words: list[str]) -> int:
         sys.stdout.write(shells.lines(shell, unset, typed))
         return 0
     host = open_host(session.store, session.name(given.args))
-    address = _checked_url(host, "Error checking TLS connection: ", swarm=given.flag("swarm"))
+    address = _checked_url(host, "Error checking TLS connection: ", session.complain, swarm=given.flag("swarm"))
     values = dict(zip(_variables(), ("1", address, str(host.directory), host.name, "true"), strict=False))
     if given.flag("no-proxy"):
         name, value = shells.proxy_exception(os.environ, host.driver.address())
@@ -52,7 +53,7 @@ def _variables() -> list[str]:
     return [*names, "COMPOSE_CONVERT_WINDOWS_PATHS"] if os.name == "nt" else names
 
 
-def _checked_url(host: Host, prefix: str, *, swarm: bool) -> str:
+def _checked_url(host: Host, prefix: str, complain: Say, *, swarm: bool) -> str:
     """Where docker is to be pointed to, after the engine has taken our certificate and we its."""
     master = host.record.host_options.swarm_options
     if swarm and not (master and master.master):
@@ -61,7 +62,11 @@ def _checked_url(host: Host, prefix: str, *, swarm: bool) -> str:
         )
     try:
         address = host.driver.url()
+        # A machine that came back elsewhere, or a certificate that expires soon: docker's own client must not notice.
+        provisioning.keep_valid(host, address, complain, datetime.now(UTC))
         probe.check(address, host.name, host.directory)
+    except probe.ProbeError as fault:
+        raise MachineError(f"{prefix}{fault}\n{fault.advice(host.name)}".rstrip()) from fault
     except MachineError as fault:
         raise MachineError(f"{prefix}{fault}") from fault
     if not (swarm and master):
@@ -83,7 +88,7 @@ def config(session: Session, words: list[str]) -> int:
         words, "      --swarm   Point to the classic Swarm that the machine is the master of", "[NAME]"
     )
     host = open_host(session.store, session.names(given.args[:1])[0])
-    address = _checked_url(host, "Error running connection boilerplate: ", swarm=given.flag("swarm"))
+    address = _checked_url(host, "Error running connection boilerplate: ", session.complain, swarm=given.flag("swarm"))
     session.say("--tlsverify")
     for flag, file in (("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem")):
         session.say(f"--{flag}={host.directory / file}")

@@ -17,7 +17,7 @@ from shoal.machine import provision, waits
 from shoal.machine.driver import Context, State, built_in_drivers, driver_class, traits
 from shoal.machine.errors import MachineError, NoSuchMachine
 from shoal.machine.host import Host, Say, attach, open_host, silent
-from shoal.machine.interrupts import interruptible, undisturbed
+from shoal.machine.interrupts import undisturbed
 from shoal.machine.record import AuthOptions, EngineOptions, HostOptions, Record, valid_name
 from shoal.machine.store import Store
 
@@ -60,8 +60,7 @@ def create(store: Store, request: Request, say: Say, now: datetime) -> Host:
         host.driver.check()
         say("Creating machine...")
         try:
-            with interruptible():
-                _make(host, say, now)
+            _make(host, say, now)
         except BaseException as fault:
             _roll_back(host, say)
             if isinstance(fault, MachineError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from shoal.machine import certs, install, probe, provision, waits
 from shoal.machine.driver import EngineSetup, Moves, Provisions, Restarts, State, Upgrades, traits
@@ -73,7 +74,7 @@ def renew_client(store: Store, names: Iterable[str], say: Say, now: datetime) ->
             provision.copy_client_identity(auth)
 
 
-def keep_valid(host: Host, say: Say, now: datetime) -> None:
+def keep_valid(host: Host, url: str, say: Say, now: datetime) -> None:
     """Renew the machine's certificates where they are about to expire or do not name its address (any more).
 
     For commands that hand an address to docker's own client, which checks it. What cannot be renewed is told to `say`
@@ -82,8 +83,8 @@ def keep_valid(host: Host, say: Say, now: datetime) -> None:
     auth = host.record.host_options.auth_options
     if auth is None or not traits(host.driver).managed or not provision.has_authority(auth):
         return
+    address = urlsplit(url).hostname or ""
     try:
-        url, address = host.driver.url(), host.driver.address()
         try:
             shown = probe.certificate(url, host.name, host.directory)
             if certs.serves(shown, address, now) and provision.is_current(auth):
