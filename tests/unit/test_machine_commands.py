@@ -146,7 +146,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert len(texts) == 1
     first = texts.pop().splitlines()[0]
     assert ("[OPTIONS]" in first) is (
-        command not in ("ip", "kill", "restart", "ssh", "status", "stop", "url", "version")
+        command not in ("ip", "kill", "restart", "ssh", "status", "stop", "upgrade", "url", "version")
     )
 
 
