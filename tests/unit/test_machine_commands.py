@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from shoal.cli.flags import Options, declare, parse
 from shoal.cli.machine import main
 from shoal.cli.machine_create import chosen_driver, declared, default_driver, value
 from shoal.cli.machine_parents import ancestors, parse_ps
+from shoal.cli.machine_several import Lines, run
 from shoal.machine import mounts
 from shoal.machine.driver import Flag, SshEndpoint, State, driver_class, register
 from shoal.machine.errors import MachineError
@@ -354,6 +356,49 @@ def test_one_failure_does_not_stop_the_others(here: Store, capsys: pytest.Captur
     ]
     assert "does not exist" in say(capsys, "stop", "a", "nosuch", code=1)
     assert say(capsys, "status", "a") == "Running\n", "one unknown name prevents the action for all, as it did"
+
+
+def test_each_machine_has_its_line_on_a_terminal() -> None:
+    """On a terminal every machine has one line, in the order asked, which is rewritten in place."""
+    out = io.StringIO()
+    lines = Lines(["b", "a"], out, terminal=True)
+    lines.say("b", "(b) Creating SSH key...")
+    lines.say("a", 'Machine "a" was started.')
+    assert out.getvalue() == (
+        'b: ...\na: ...\n\x1b[2A\x1b[2K\rb: Creating SSH key...\x1b[2B\r\x1b[1A\x1b[2K\ra: Machine "a" was started.\x1b[1B\r'
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [("Creating machine...", "(a) Creating machine..."), ("(a) Creating SSH key...", "(a) Creating SSH key..."),
+     ('Stopping "a"...', 'Stopping "a"...'), ("Successfully removed a", "Successfully removed a")],
+)  # fmt: skip
+def test_each_line_says_whose_it_is(line: str, shown: str) -> None:
+    """Elsewhere every line has the machine's name, once."""
+    out = io.StringIO()
+    Lines(["a", "b"], out, terminal=False).say("a", line)
+    assert out.getvalue() == shown + "\n"
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 8])
+def test_as_many_as_allowed_are_worked_on(at_once: int) -> None:
+    """No more than so many are worked on at a time, all are, and failures come in the order of the names."""
+    names, lock, now, most = [str(number) for number in range(20)], threading.Lock(), [0], [0]
+
+    def act(name: str, say: Any) -> None:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        say("x")
+        with lock:
+            now[0] -= 1
+        if int(name) % 2:
+            raise MachineError(name)
+
+    faults = run(names, act, Lines(names, io.StringIO(), terminal=False), at_once)
+    assert list(faults) == names[1::2]
+    assert 1 <= most[0] <= at_once
 
 
 PEOPLE = """
