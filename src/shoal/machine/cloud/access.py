@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -22,6 +23,10 @@ from shoal.machine.keys import KeyPair
 LOGIN_TIMEOUT = 90.0
 """Seconds in which a machine whose sshd answers has to let us in: cloud-init may still be making the user."""
 
+CLOUD_INIT_TIMEOUT = 600.0
+"""Seconds in which cloud-init has to come to its end; after them we go on all the same."""
+
+_SETTLE = "if command -v cloud-init; then cloud-init status --wait; fi >/dev/null 2>&1; exit 0"
 _NEW = "/etc/ssh/.shoal_new_host_key"
 _MAKE = f"""set -e
 PATH=$PATH:/usr/sbin:/sbin
@@ -85,6 +90,12 @@ def log_in(endpoint: SshEndpoint, timeout: float = LOGIN_TIMEOUT) -> None:
             if time.monotonic() > deadline:
                 raise
         time.sleep(1)
+
+
+def wait_for_cloud_init(endpoint: SshEndpoint) -> None:
+    """Let the first boot come to its end, with the user's own part of it: it installs packages, as we will."""
+    with suppress(ssh.SshError):
+        ssh.run(endpoint, ssh.as_root(endpoint, _SETTLE), timeout=CLOUD_INIT_TIMEOUT)
 
 
 def renew_host_key(endpoint: SshEndpoint, old: str, say: Callable[[str], None]) -> None:

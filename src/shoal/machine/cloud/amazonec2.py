@@ -176,8 +176,9 @@ class AmazonEC2(Provider):
         """Remove groups of our own making that no machine uses."""
         if not data.get("SecurityGroupIds"):
             return
+        used = {group["group_id"] for card in cloud.ex_list_network_interfaces() for group in card.extra["groups"]}
         for group in cloud.ex_get_security_groups(filters={"group-id": list(data["SecurityGroupIds"])}):
-            if group.extra.get("description") != MADE_BY:
+            if group.extra.get("description") != MADE_BY or group.id in used:
                 continue
             try:
                 cloud.ex_delete_security_group_by_id(group.id)
@@ -218,8 +219,7 @@ class AmazonEC2(Provider):
 
     def lost(self, cloud: Any, data: Mapping[str, Any]) -> Any | None:
         """By the client token, which is this machine's alone."""
-        nodes = cloud.list_nodes(ex_filters={"client-token": data["Token"]})
-        return next(iter(nodes), None)
+        return next((node for node in cloud.list_nodes() if node.extra.get("client_token") == data["Token"]), None)
 
     def kill(self, cloud: Any, node: Any) -> None:
         """Without asking its operating system."""

@@ -62,7 +62,7 @@ class DigitalOcean(Provider):
     def arguments(self, cloud: Any, data: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
         """Most goes into one dictionary here."""
         # Libcloud passes on the attributes it knows of; this one is younger.
-        cloud.EX_CREATE_ATTRIBUTES = [*type(cloud).EX_CREATE_ATTRIBUTES, "monitoring"]
+        cloud.EX_CREATE_ATTRIBUTES = list({*cloud.EX_CREATE_ATTRIBUTES, "monitoring"})
         attributes = {
             "backups": data["Backups"], "ipv6": data["IPv6"], "private_networking": data["PrivateNetworking"],
             "tags": words(data["Tags"]), "monitoring": data["Monitoring"],

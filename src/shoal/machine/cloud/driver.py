@@ -40,6 +40,7 @@ class CloudDriver:
     """One machine at a provider. `data`: docker-machine's fields, KeyName, Token, Secrets (references), Account."""
 
     provider: ClassVar[Provider]
+    login_timeout: ClassVar[float] = access.LOGIN_TIMEOUT
     traits = Traits(ssh_timeout=300.0, engine_timeout=180.0)
 
     def __init__(self, context: Context, data: dict[str, Any]) -> None:
@@ -237,7 +238,7 @@ class CloudDriver:
         self.context.say("Waiting for SSH to be available...")
         ssh.wait_for_banner(endpoint, self.traits.ssh_timeout)
         try:
-            access.log_in(endpoint)
+            access.log_in(endpoint, self.login_timeout)
         except ssh.SshError as fault:
             if not first_key or self.data["FirstContact"]:
                 raise
@@ -247,6 +248,8 @@ class CloudDriver:
             ) from fault
         if first_key and not self.data["FirstContact"]:
             access.renew_host_key(endpoint, first_key, self.context.say)
+        if first_key:
+            access.wait_for_cloud_init(endpoint)
         setup = prepare(endpoint.host)
         install.over_ssh(endpoint, self.context.name, setup, self.context.say, cache=self.context.store / "cache")
 

@@ -123,12 +123,14 @@ class OpenStack(Provider):
 
     def arguments(self, cloud: Any, data: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
         """Flavor, image and networks by id, or looked up by name."""
-        groups = words(data["SecurityGroups"]) or [GROUP]
+        groups, present = words(data["SecurityGroups"]), cloud.ex_list_security_groups()
+        for name in groups:
+            api.pick(present, name, "security group")
         return {
             "name": plan.name, "size": _by(cloud.list_sizes, cloud, api.size, data, "Flavor"),
             "image": _by(cloud.list_images, cloud, api.image, data, "Image"),
             "ex_keyname": plan.key_name, "ex_userdata": plan.user_data, "ex_metadata": pairs(data["Metadata"]),
-            "ex_security_groups": [g for g in cloud.ex_list_security_groups() if g.name in groups],
+            "ex_security_groups": [group for group in present if group.name in (groups or [GROUP])],
             "networks": _networks(cloud, data),
         }  # fmt: skip
 
