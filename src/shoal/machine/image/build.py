@@ -18,7 +18,10 @@ from shoal.machine.image.cache import Image
 
 Say = Callable[[str], None]
 
-TOOLS = {"mmdebstrap": "mmdebstrap", "mksquashfs": "squashfs-tools", "xorriso": "xorriso", "depmod": "kmod"}
+TOOLS = {
+    "mmdebstrap": "mmdebstrap", "mksquashfs": "squashfs-tools", "xorriso": "xorriso", "depmod": "kmod",
+    "openssl": "openssl",
+}  # fmt: skip
 """The programs that are needed, and Debian's packages that bring them."""
 
 
@@ -83,7 +86,7 @@ def _make_base(work: Path, lines: list[str], say: Say, tell: Say) -> None:
     (root / "usr/lib/syslinux/modules/bios/ldlinux.c32").rename(work / "isolinux/ldlinux.c32")
     shutil.copyfile(guest.FILES / "isolinux.cfg", work / "isolinux/isolinux.cfg")
     guest.accounts(root)
-    guest.certificates(root)
+    guest.certificates(root, tell)
     debian.thin_out(root)
     shutil.rmtree(root / "opt", ignore_errors=True)
     guest.furnish(root)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-from shoal.machine.image import sources
+from shoal.machine.image import pack, sources
 
 FILES = Path(__file__).parent / "files"
 
@@ -25,7 +25,7 @@ _LINKS = {
     "usr/bin/shoal-engine": "/opt/shoal/machine/shoal-engine",
     "usr/bin/sudo": "/opt/shoal/machine/sudo",
     "usr/lib/os-release": "../../opt/shoal/os-release",
-    "usr/lib/ssl/cert.pem": "/etc/ssl/certs/ca-certificates.crt",
+    "usr/lib/ssl/certs": "/etc/ssl/certs",
     "usr/sbin/init": "../bin/busybox",
     "var/lock": "/run/lock",
     "var/run": "/run",
@@ -61,12 +61,18 @@ def accounts(root: Path) -> None:
     shadow.chmod(0o600)
 
 
-def certificates(root: Path) -> None:
-    """The authorities that Debian trusts, in the one file that OpenSSL looks for."""
+def certificates(root: Path, tell: Callable[[str], None]) -> None:
+    """The authorities that Debian trusts: one bundle, and a directory in which OpenSSL finds each by its name's hash.
+
+    Python reads that directory only when it needs one of them; it would read a whole bundle at every start.
+    """
     found = sorted((root / "usr/share/ca-certificates/mozilla").glob("*.crt"))
-    bundle = root / "etc/ssl/certs/ca-certificates.crt"
-    bundle.parent.mkdir(parents=True, exist_ok=True)
-    bundle.write_text("".join(path.read_text() for path in found))
+    folder = root / "etc/ssl/certs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in found:
+        shutil.copyfile(path, folder / f"{path.stem}.pem")
+    pack.run(["openssl", "rehash", str(folder)], tell)
+    (folder / "ca-certificates.crt").write_text("".join(path.read_text() for path in found))
 
 
 def furnish(root: Path) -> None:

@@ -105,7 +105,9 @@ def _padded(data: bytes) -> bytes:
 def squashfs(tree: Path, target: Path, tell: Tell) -> None:
     """Pack a directory, or add it under its own name to a file that is there already."""
     adds = target.exists()
-    options = ["-no-recovery", "-keep-as-directory"] if adds else ["-comp", "zstd", "-Xcompression-level", "15", "-b", "128K"]
+    options = (
+        ["-no-recovery", "-keep-as-directory"] if adds else ["-comp", "zstd", "-Xcompression-level", "15", "-b", "128K"]
+    )
     run(["mksquashfs", str(tree), str(target), "-all-root", "-no-xattrs", "-no-progress", "-quiet", *options], tell)
 
 
