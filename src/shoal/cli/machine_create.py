@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -72,17 +71,8 @@ def create(session: Session, words: list[str]) -> int:
             f"{session.program} env {name}"
         )
 
-    _end_like_interrupted()
     session.each(names, make)
     return 0
-
-
-def _end_like_interrupted() -> None:
-    """An end by SIGTERM, or by the terminal's going, takes back what was made, as Ctrl-C does."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
 
 
 def _is_root() -> bool:

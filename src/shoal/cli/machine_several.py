@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from shoal.machine.host import Say
+from shoal.machine.interrupts import undisturbed
 from shoal.ui.progress import Board
 
 AT_ONCE = 8
@@ -49,15 +50,16 @@ def run(names: Sequence[str], act: Act, lines: Lines, at_once: int = AT_ONCE) ->
     """Do it to every machine, `at_once` of them at a time; what went wrong, by name, in the order of `names`.
 
     KeyboardInterrupt is passed on to whatever is being done, so that it takes back what it made; nothing further is
-    begun, and the interruption is raised when all have ended. A second one does not wait for them.
+    begun, and the interruption is raised when all have ended.
     """
     crew = _Crew(names, act, lines)
     crew.start(min(at_once, len(names)))
     try:
         crew.wait()
     except KeyboardInterrupt:
-        crew.interrupt()
-        crew.wait()
+        with undisturbed():
+            crew.interrupt()
+            crew.wait()
         raise
     return {name: crew.faults[name] for name in names if name in crew.faults}
 
@@ -68,21 +70,22 @@ class _Crew:
     def __init__(self, names: Sequence[str], act: Act, lines: Lines) -> None:
         self._waiting, self._act, self._lines = list(names), act, lines
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._busy: set[int] = set()
-        self._threads: list[threading.Thread] = []
+        self._running = 0
         self.faults: dict[str, BaseException] = {}
 
     def start(self, count: int) -> None:
-        # Nobody must wait at the program's end for one that hangs after a second interruption.
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
-        for thread in self._threads:
-            thread.start()
+        self._running = count
+        for _ in range(count):
+            threading.Thread(target=self._work, daemon=True).start()
 
     def wait(self) -> None:
-        # Not for ever at a time: on Windows such a wait cannot be interrupted.
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(0.2)
+        # Thread.join takes a thread for ended when it is interrupted itself, so that the threads are counted here.
+        with self._ended:
+            while self._running:
+                # Not for ever at a time: on Windows such a wait cannot be interrupted.
+                self._ended.wait(0.2)
 
     def interrupt(self) -> None:
         import ctypes
@@ -106,6 +109,10 @@ class _Crew:
                         self._busy.discard(threading.get_ident())
         except KeyboardInterrupt:
             pass  # it came just after the work was done
+        finally:
+            with self._ended:
+                self._running -= 1
+                self._ended.notify()
 
     def _next(self) -> str | None:
         with self._lock:
