@@ -57,14 +57,16 @@ class Tutorial:
     def create_machines(self) -> None:
         """Two machines"""
         self.shell.chapter("2. Two machines")
-        flags = f"--driver local --engine-insecure-registry {self.registry}"
+        flags = f"--driver {self.place.driver} --engine-insecure-registry {self.registry}"
         for name in ("myvm1", "myvm2"):
             self.run(f"docker-machine create {flags} {name}")
         table = self.run("docker-machine ls")
         head = table.splitlines()[0].split()
         self.expect(head == ["NAME", "ACTIVE", "DRIVER", "STATE", "URL", "SWARM", "DOCKER", "ERRORS"], table)
         for name in ("myvm1", "myvm2"):
-            self.expect(re.search(rf"^{name} +- +local +Running +tcp://{self.ip[name]}:2376 ", table, re.M), table)
+            self.expect(
+                re.search(rf"^{name} +- +{self.place.driver} +Running +tcp://{self.ip[name]}:2376 ", table, re.M), table
+            )
         self.note("each has an address of its own, an sshd, and a docker API with TLS on port 2376")
 
     def build_swarm(self) -> None:
@@ -114,7 +116,8 @@ class Tutorial:
         self._edit("replicas: 5", "replicas: 7")
         self._deploy()
         self._running(7)
-        self.run("docker-machine create --driver local --engine-insecure-registry " + self.registry + " myvm3")
+        flags = f"--driver {self.place.beside} --engine-insecure-registry {self.registry}"
+        self.run(f"docker-machine create {flags} myvm3")
         self.run(f'docker-machine ssh myvm3 "{self.join}"')
         self._round_robin("myvm3", replicas=7)
         self.note("myvm3 runs none of the containers yet, and answers all the same")
@@ -175,7 +178,7 @@ class Tutorial:
         self.run("eval $(docker-machine env -u)")
         self.run("docker-machine stop myvm1 myvm2")
         table = self.run("docker-machine ls")
-        self.expect(re.search(r"^myvm1 +- +local +Stopped +Unknown", table, re.M), table)
+        self.expect(re.search(rf"^myvm1 +- +{self.place.driver} +Stopped +Unknown", table, re.M), table)
         self.run("docker-machine start --new-address myvm1")
         said = self.run("docker-machine start myvm2")
         self.expect("Started machines may have new IP addresses." in said, said)
@@ -222,10 +225,9 @@ class Tutorial:
     def _round_robin(self, machine: str, replicas: int = 5) -> None:
         """Ask one machine twice for each replica: every container answers exactly twice."""
         url = f"http://{self.ip[machine]}/"
-        self.until(f"curl -s -m 5 {url}", lambda out: "Hostname:" in out)
-        pages = self.run(
-            f"for i in $(seq {2 * replicas}); do curl -s -m 5 {url} | grep -o 'Hostname:</b> [0-9a-f]*'; done"
-        )
+        curl = f"curl -s -m {5 * self.place.patience:.0f} {url}"
+        self.until(curl, lambda out: "Hostname:" in out)
+        pages = self.run(f"for i in $(seq {2 * replicas}); do {curl} | grep -o 'Hostname:</b> [0-9a-f]*'; done")
         answers = Counter(re.findall(r"Hostname:</b> (\w+)", pages))
         self.expect(len(answers) == replicas and set(answers.values()) == {2}, f"uneven: {answers}")
 

@@ -193,7 +193,7 @@ class QemuDriver:
             disk.write(content.ljust(seed.LIMIT, b"\0"))
 
     def _accel(self, binary: str, kernel: Path, *, quiet: bool = False) -> str:
-        """`kvm` or `tcg`; says when it is not KVM that was hoped for. Raises MachineError when KVM is demanded and does not work."""
+        """`kvm` or `tcg`; says why not KVM where that was hoped for. Raises MachineError where it was demanded."""
         path = self.context.store / "cache" / "kvm.json"
 
         def trial() -> str:
