@@ -37,7 +37,7 @@ cat {_NEW}.pub
 _USE = f"""set -e
 mv -f {_NEW}.pub /etc/ssh/ssh_host_ed25519_key.pub
 mv -f {_NEW} /etc/ssh/ssh_host_ed25519_key
-systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null || kill -HUP "$(cat /run/sshd.pid)"
+systemctl reload ssh || systemctl reload sshd || kill -HUP "$(cat /run/sshd.pid)" || :
 """
 
 
@@ -118,5 +118,5 @@ def renew_host_key(endpoint: SshEndpoint, old: str, say: Callable[[str], None]) 
     try:
         log_in(endpoint, 10)
     except ssh.SshError:
-        # sshd has not taken it up yet: after the next boot it will have.
+        # This sshd has not read it again: after the next boot it will have.
         pin(known_hosts, endpoint.alias, old, made.text)
