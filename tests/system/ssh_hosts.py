@@ -117,11 +117,11 @@ class SshHost:
         assert result.status == 0, result.trouble
         return result.text
 
-    def snapshot(self, *, without: str = "shoal|etc/rc|init.d/.depend|alternatives|/ld.so.cache") -> str:
+    def snapshot(self, *, without: str = "shoal|/etc/init.d/.depend") -> str:
         """Every file that differs from a fresh host, with its digest: what somebody changed."""
         return self.run(
-            "find /etc /opt /usr/local /var/lib/docker -xdev -type f -exec md5sum {} + 2>/dev/null "
-            f"| grep -Ev '{without}' | sort; hostname"
+            "(find /etc /var/lib/docker -type f -exec md5sum {} + ; ls -d /usr/local/bin/* /usr/local/sbin/* /opt/*) "
+            f"2>/dev/null | grep -Ev '{without}' | sort; hostname"
         )
 
 
