@@ -157,6 +157,9 @@ class ThreadDriver(DummyDriver):
     def _boot_mark(self) -> str:
         return ""
 
+    def _answers(self) -> bool:
+        return True
+
     def url(self) -> str:
         """On the port that it got."""
         return f"tcp://{self.address()}:{self.powers[self.context.name].engine.server_address[1]}"

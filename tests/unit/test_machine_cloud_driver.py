@@ -102,6 +102,26 @@ def test_what_needs_no_cloud_does_not_ask_it(yard: Yard, account: Account, ring:
     assert driver.state() is State.RUNNING
 
 
+def test_a_machine_that_moved_by_itself_is_noticed(yard: Yard, account: Account) -> None:
+    """Stopped and started at the provider's console: nothing answers at the old address, so the provider is asked."""
+
+    class Asks(ThreadDriver):
+        def _answers(self) -> bool:
+            return False
+
+    yard.create()
+    next(iter(account.nodes.values())).public_ips = ["127.0.0.7"]
+    host = open_host(yard.store, "m1")
+    assert host.driver.address() == "127.0.0.1"
+    api.forget_answers()
+    driver = Asks(host.driver.context, dict(host.driver.data))  # type: ignore[attr-defined]
+    assert driver.address() == "127.0.0.7"
+    # Nobody can be asked: the known address has to do.
+    ACCOUNTS.clear()
+    api.forget_answers()
+    assert Asks(host.driver.context, dict(host.driver.data)).address() == "127.0.0.1"  # type: ignore[attr-defined]
+
+
 def test_an_account_is_asked_once_for_all_its_machines(yard: Yard, account: Account) -> None:
     """`ls` costs one request per account, not one per machine."""
     yard.create("m1")

@@ -34,6 +34,9 @@ class Bare(AmazonEC2Driver):
     def _bring_up(self, prepare: Prepare, first_key: str = "") -> None:
         prepare(self.address())
 
+    def _answers(self) -> bool:
+        return True
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
@@ -223,7 +226,7 @@ def test_an_interrupted_request_is_found_by_its_token(ec2: Any, shop: Shop) -> N
 
     other = shop.create("m0")
     driver = shop.driver("m1")
-    driver.provider = driver._credentials._provider = Lost()  # type: ignore[misc]
+    driver.provider = driver._remote.provider = Lost()  # type: ignore[misc]
     driver.check()
     with pytest.raises(MachineError, match="connection lost"):
         driver.create(shop.addresses.append)  # type: ignore[arg-type, return-value]

@@ -114,7 +114,7 @@ class Azure(Provider):
 
     def close_ports(self, cloud: Any, data: Mapping[str, Any]) -> None:
         """The machine's own parts; the network when nothing is in it and it was ours. The resource group stays."""
-        if data.get("Network"):
+        if data.get("Network") or "Token" not in data:
             azure_network.remove(cloud, data)
 
     def arguments(self, cloud: Any, data: Mapping[str, Any], plan: Plan) -> dict[str, Any]:

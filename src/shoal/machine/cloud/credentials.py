@@ -68,7 +68,7 @@ class Credentials:
     def check_account(self) -> None:
         """Whether a machine that is not found was looked for in the account it was made in. Raises MachineError."""
         flag, noted = self._provider.account, self._data.get("Account")
-        if flag and noted and secrets.fingerprint(self.found()[flag], self._data["Token"]) != noted:
+        if flag and noted and secrets.fingerprint(self.found().get(flag, ""), self._data["Token"]) != noted:
             raise MachineError(
                 f"there is no machine {self._data[self._provider.id_key]} in this account, but the machine was made "
                 f"with another --{flag} than the one at hand: use that one, or --force if the machine is gone"

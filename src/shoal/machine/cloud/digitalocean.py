@@ -54,9 +54,9 @@ class DigitalOcean(Provider):
         data["SSHKeyID"] = int(cloud.create_key_pair(plan.key_name, plan.public_key).extra["id"])
 
     def delete_key(self, cloud: Any, data: Mapping[str, Any]) -> None:
-        """By its number, or by its name when making it was interrupted."""
-        for pair in cloud.list_key_pairs():
-            if pair.extra["id"] == data.get("SSHKeyID") or pair.name == data["KeyName"]:
+        """By its number, or by its name when making it was interrupted. docker-machine noted a user's own key."""
+        for pair in cloud.list_key_pairs() if not data.get("SSHKeyFingerprint") else ():
+            if pair.extra["id"] == data.get("SSHKeyID") or pair.name == data.get("KeyName"):
                 cloud.delete_key_pair(pair)
 
     def arguments(self, cloud: Any, data: Mapping[str, Any], plan: Plan) -> dict[str, Any]:

@@ -7,33 +7,25 @@ whatever ended `create`: the key's name before the key, a random token before th
 from __future__ import annotations
 
 import secrets as random
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from shoal.machine import install, ssh
 from shoal.machine.cloud import access, api, userdata
-from shoal.machine.cloud.credentials import Credentials
 from shoal.machine.cloud.provider import Plan, Provider
+from shoal.machine.cloud.remote import Remote, state_of
 from shoal.machine.cloud.rules import ENGINE_PORT
 from shoal.machine.driver import Context, Flag, Prepare, SshEndpoint, State, Traits
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
 from shoal.machine.keys import generate
 
-T = TypeVar("T")
-
-LIMIT = 600.0
-"""Seconds until a machine must run, or be stopped, or be gone, unless a flag says another limit."""
-
-STATES = {
-    "running": State.RUNNING, "normal": State.RUNNING, "updating": State.RUNNING, "migrating": State.RUNNING,
-    "reconfiguring": State.RUNNING, "starting": State.STARTING, "pending": State.STARTING,
-    "rebooting": State.STARTING, "stopping": State.STOPPING, "stopped": State.STOPPED, "paused": State.PAUSED,
-    "suspended": State.SAVED, "terminated": State.NONE, "error": State.ERROR, "unknown": State.ERROR,
-}  # fmt: skip
-"""Libcloud's states in docker-machine's words."""
+ANSWER_TIMEOUT = 1.5
+"""Seconds in which a machine must answer at its address to be taken to be there still."""
 
 
 class CloudDriver:
@@ -48,7 +40,8 @@ class CloudDriver:
         if self.provider.names_are_ids and data.get("MachineName") and "Token" not in data:
             # docker-machine's record: it kept no other id.
             data.setdefault(self.provider.id_key, data["MachineName"])
-        self._credentials = Credentials(self.provider, context, data)
+        self._remote = Remote(self.provider, context, data)
+        self._sure = False
 
     @classmethod
     def flags(cls) -> Sequence[Flag]:
@@ -73,7 +66,8 @@ class CloudDriver:
             if option.key:
                 value = values.get(option.name, option.default)
                 self.data[option.key] = list(value) if isinstance(value, tuple) else value
-        self._credentials.take(values)
+        self._remote.credentials.take(values)
+        self.data["ExistingKey"] = bool(self.data.get("KeyName"))
         self.data["FirstContact"] = bool(values.get(f"{provider.name}-ssh-first-contact")) or (
             not provider.takes_user_data
         )
@@ -83,7 +77,7 @@ class CloudDriver:
     def check(self) -> None:
         """Whether Libcloud is there, the provider takes the token, and nothing stands in the way. Changes nothing."""
         try:
-            self._ask(lambda cloud: self.provider.check(cloud, self.data))
+            self._remote.ask(lambda cloud: self.provider.check(cloud, self.data))
         except MachineError as fault:
             raise PreCreateError(str(fault)) from fault
 
@@ -92,35 +86,37 @@ class CloudDriver:
         say, provider, data = self.context.say, self.provider, self.data
         api.require()
         data["Token"] = random.token_hex(5)
-        self._credentials.keep()
-        self._credentials.note_account()
+        self._remote.credentials.keep()
+        self._remote.credentials.note_account()
         say("Creating SSH key...")
         public, host = self._make_keys(), generate()
         if not data["FirstContact"]:
             access.pin(self._known_hosts(), self.context.name, host.public)
         user_data = userdata.compose(host, self._user_data(), *provider.own_user_data(data))
-        plan = Plan(self.context.name, data["Token"], data["KeyName"], public, user_data, self._credentials.found())
+        plan = Plan(
+            self.context.name, data["Token"], data["KeyName"], public, user_data, self._remote.credentials.found()
+        )
         self._save()
         if not data.get("ExistingKey"):
-            self._ask(lambda cloud: provider.import_key(cloud, plan, data))
+            self._remote.ask(lambda cloud: provider.import_key(cloud, plan, data))
             self._save()
-        self._ask(lambda cloud: provider.open_ports(cloud, data, self._save))
+        self._remote.ask(lambda cloud: provider.open_ports(cloud, data, self._save))
         data["Creating"] = True
         self._save()
         say(f"Launching the machine at {provider.title}...")
-        node = self._ask(lambda cloud: provider.create(cloud, data, plan))
+        node = self._remote.ask(lambda cloud: provider.create(cloud, data, plan))
         data[provider.id_key] = provider.identify(node)
         del data["Creating"]
         self._save()
-        self._wait_for_address()
-        self._ask(lambda cloud: provider.created(cloud, self._fresh(cloud), data))
-        self._wait_for_address()
+        self._remote.wait_for_address()
+        self._remote.on_node(lambda cloud, node: provider.created(cloud, node, data))
+        self._remote.wait_for_address()
         self._bring_up(prepare, host.public)
 
     def start(self, prepare: Prepare) -> None:
         """Start the machine; where it comes back with another address, that one is used from then on."""
-        self._ask(lambda cloud: self.provider.start(cloud, self._existing(cloud)))
-        self._wait_for_address()
+        self._remote.on_node(self.provider.start)
+        self._remote.wait_for_address()
         self._bring_up(prepare)
 
     def stop(self) -> None:
@@ -134,13 +130,13 @@ class CloudDriver:
     def restart(self, prepare: Prepare) -> None:
         """Have it boot anew; its address stays where a reboot keeps it."""
         before = self._boot_mark()
-        self._ask(lambda cloud: self.provider.reboot(cloud, self._existing(cloud)))
-        deadline = time.monotonic() + self._limit()
+        self._remote.on_node(self.provider.reboot)
+        deadline = time.monotonic() + self._remote.limit()
         while before and self._boot_mark() in (before, ""):
             if time.monotonic() > deadline:
                 raise MachineError("the machine did not come back from its restart")
             time.sleep(min(1.0, self.provider.interval))
-        self._wait_for_address()
+        self._remote.wait_for_address()
         self._bring_up(prepare)
 
     def new_address(self) -> None:
@@ -153,12 +149,12 @@ class CloudDriver:
         if not (data.get(provider.id_key) or data.get("Token")) or self._removed():
             return
         try:
-            self._ask(self._remove)
+            self._remote.ask(self._remote.remove)
         except MachineError as fault:
             known = data.get(provider.id_key)
             where = f"; look there for {known or data['MachineName']}" if known or data.get("Creating") else ""
             raise MachineError(f"{fault} (something may be left at {provider.title}{where})") from fault
-        self._credentials.forget()
+        self._remote.credentials.forget()
         for key in (provider.id_key, "Token", "Creating", "KeyName", "IPAddress", "PrivateIPAddress"):
             data.pop(key, None)
 
@@ -171,21 +167,35 @@ class CloudDriver:
         if not self.data.get(self.provider.id_key) or self._removed():
             return State.NONE
         try:
-            node = self._ask(self._glance)
+            node = self._remote.ask(self._remote.glance)
         except MachineError:
             if self.data.get("IPAddress") and ssh.greets(self.ssh()):
                 return State.RUNNING
             raise
         if node is None:
-            raise self._gone()
-        found = STATES.get(str(getattr(node.state, "value", node.state)).lower(), State.ERROR)
+            raise self._remote.gone()
+        found = state_of(node)
         if found is State.RUNNING:
-            self._take_address(node)
+            self._remote.take_address(node)
         return found
 
     def address(self) -> str:
-        """Its address as it was last known; the provider is asked only when there is none."""
-        if not self.data.get("IPAddress") and (self.state() is not State.RUNNING or not self.data.get("IPAddress")):
+        """Its address as it was last known, while something answers there; otherwise the provider is asked.
+
+        Where that cannot be done the known one has to do.
+        """
+        if not self._sure and not (self.data.get("IPAddress") and self._answers()):
+            self._sure = True
+            try:
+                if self.state() is not State.RUNNING:
+                    raise NotRunning
+            except NotRunning:
+                raise
+            except MachineError:
+                if not self.data.get("IPAddress"):
+                    raise
+        self._sure = True
+        if not self.data.get("IPAddress"):
             raise NotRunning
         return str(self.data["IPAddress"])
 
@@ -210,13 +220,20 @@ class CloudDriver:
         except MachineError:
             return ""
 
+    def _answers(self) -> bool:
+        """Whether somebody is there at the known address: its engine, or its sshd."""
+        for port in (ENGINE_PORT, int(self.data.get("SSHPort") or 22)):
+            with suppress(OSError), socket.create_connection((self.data["IPAddress"], port), timeout=ANSWER_TIMEOUT):
+                return True
+        return False
+
     def _make_keys(self) -> str:
         """Have a key to log in with: the user's own, or a new one; its public line. Notes its path and name."""
-        own, name = self.data.get("OwnKeyPath"), self.data.get("KeyName")
+        own, name = str(self.data.get("OwnKeyPath") or ""), self.data.get("KeyName")
         if own:
-            path = self.context.directory / Path(own).name
-            public = access.public_of(Path(own))
-            write_atomic(path, Path(own).read_bytes(), 0o600)
+            source = Path(own).expanduser()
+            path, public = self.context.directory / source.name, access.public_of(source)
+            write_atomic(path, source.read_bytes(), 0o600)
             self.data["SSHKeyPath"] = str(path)
         elif name:
             # Known at the provider, and to the user's ssh agent.
@@ -224,7 +241,6 @@ class CloudDriver:
         else:
             path, public = access.make_key(self.context.directory, self.provider.key_kind)
             self.data["SSHKeyPath"] = str(path)
-        self.data["ExistingKey"] = bool(name)
         self.data["KeyName"] = name or f"{self.context.name}-{self.data['Token']}"
         return public
 
@@ -234,6 +250,7 @@ class CloudDriver:
 
     def _bring_up(self, prepare: Prepare, first_key: str = "") -> None:
         """Wait until ssh lets us in, replace the host key that came by user-data, install what is to run."""
+        self._sure = True
         endpoint = self.ssh()
         self.context.say("Waiting for SSH to be available...")
         ssh.wait_for_banner(endpoint, self.traits.ssh_timeout)
@@ -263,91 +280,14 @@ class CloudDriver:
 
     def _end(self, how: Callable[[Any, Any], None]) -> None:
         """Stop it one way or the other; one that has no machine any more is not waited for."""
-        self._ask(lambda cloud: how(cloud, self._existing(cloud)))
-        self._wait(lambda node: node is None or STATES.get(str(node.state)) in (State.STOPPED, State.SAVED), "stop")
-        self.data["IPAddress"] = ""
+        self._remote.on_node(how)
+        self._remote.wait(lambda node: state_of(node) in (State.STOPPED, State.SAVED, State.NONE), "stop")
+        self.data["IPAddress"], self._sure = "", False
         self._save()
-
-    def _remove(self, cloud: Any) -> None:
-        provider, data = self.provider, self.data
-        node = self._fresh(cloud)
-        if node is None and data.get("Creating"):
-            node = provider.lost(cloud, data)
-            if node is not None:
-                data[provider.id_key] = provider.identify(node)
-        elif node is None and data.get(provider.id_key):
-            self._credentials.check_account()
-        if node is not None and STATES.get(str(node.state)) is not State.NONE:
-            provider.destroy(cloud, node)
-            api.forget_answers()
-        if node is not None and data.get("Lingers"):
-            self._wait(lambda now: now is None or STATES.get(str(now.state)) is State.NONE, "go")
-        provider.released(cloud, data)
-        if data.get("KeyName") and data.get("Token") and not data.get("ExistingKey"):
-            provider.delete_key(cloud, data)
-        provider.close_ports(cloud, data)
-
-    def _wait_for_address(self) -> None:
-        self.context.say("Waiting for an IP...")
-
-        def ready(node: Any | None) -> bool:
-            if node is not None and STATES.get(str(node.state)) in (State.ERROR, State.NONE):
-                raise MachineError(f"{self.provider.title} could not make the machine: its state is {node.state}")
-            return node is not None and STATES.get(str(node.state)) is State.RUNNING and bool(self._address_of(node))
-
-        before = self.data.get("LastIPAddress") or ""
-        self._take_address(self._wait(ready, "run"))
-        now = self.data["IPAddress"]
-        if before and before != now:
-            self.context.say(f"The machine has another address than before: {now} (was {before})")
-        self.data["LastIPAddress"] = now
-        self._save()
-
-    def _wait(self, done: Callable[[Any | None], bool], what: str) -> Any:
-        """Ask until `done` is content with the node; the node. Raises MachineError after the limit."""
-        deadline = time.monotonic() + self._limit()
-        api.forget_answers()
-        while not done(node := self._ask(self._fresh)):
-            if time.monotonic() > deadline:
-                raise MachineError(f"the machine did not {what} within {self._limit():g} seconds")
-            time.sleep(self.provider.interval)
-        api.forget_answers()
-        return node
-
-    def _limit(self) -> float:
-        return float(self.data.get("ActiveTimeout") or LIMIT)
-
-    def _take_address(self, node: Any) -> None:
-        self.data["IPAddress"] = self._address_of(node) or self.data.get("IPAddress", "")
-        self.data["PrivateIPAddress"] = self.provider.addresses(node, self.data)[1]
-
-    def _address_of(self, node: Any) -> str:
-        public, private = self.provider.addresses(node, self.data)
-        return private if self.provider.is_private(self.data) else public
-
-    def _fresh(self, cloud: Any) -> Any | None:
-        return self.provider.find(cloud, self.data) if self.data.get(self.provider.id_key) else None
-
-    def _existing(self, cloud: Any) -> Any:
-        node = self._fresh(cloud)
-        if node is None:
-            raise self._gone()
-        return node
-
-    def _glance(self, cloud: Any) -> Any | None:
-        """The node, from the answer that all machines of its account share."""
-        nodes = api.account_nodes(self._credentials.account(), lambda: self.provider.nodes(cloud, self.data))
-        return self.provider.among(nodes, self.data)
 
     def _removed(self) -> bool:
         """Whether the machine was removed by somebody else since it was loaded, with its secrets."""
         return not self.context.directory.exists()
-
-    def _gone(self) -> MachineError:
-        return MachineError(f"{self.provider.title} has no machine {self.data.get(self.provider.id_key)} any more")
-
-    def _ask(self, question: Callable[[Any], T]) -> T:
-        return self._credentials.ask(question)
 
     def _known_hosts(self) -> Path:
         return self.context.directory / "known_hosts"

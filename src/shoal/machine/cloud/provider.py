@@ -105,8 +105,10 @@ class Provider:
 
     def delete_key(self, cloud: Any, data: Mapping[str, Any]) -> None:
         """Take the public key away again, if it is there."""
-        for pair in cloud.list_key_pairs():
-            if pair.name == data["KeyName"]:
+        # The last two are docker-machine's, of drivers that called it otherwise.
+        name = next((data[key] for key in ("KeyName", "KeyPairName", "KeyPair") if data.get(key)), "")
+        for pair in cloud.list_key_pairs() if name else ():
+            if pair.name == name:
                 cloud.delete_key_pair(pair)
 
     def open_ports(self, cloud: Any, data: dict[str, Any], save: Save) -> None:
