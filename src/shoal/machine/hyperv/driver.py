@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,22 @@ from shoal.machine.hyperv.parse import Machine, Switch
 from shoal.machine.hyperv.powershell import PowerShell, PowerShellError, ScriptTimeout, find
 
 ENGINE_PORT = 2376
-BOOT_TIMEOUT = 180.0
-STOP_TIMEOUT = 60.0
-"""Seconds a machine has to shut down before it is turned off; starting PowerShell included."""
-
 DISK_TIMEOUT = 900.0
 """Seconds for making a disk: without administrator's rights it is written in full."""
 
-_POLL = 1.0
 _OFF = (State.STOPPED, State.SAVED, State.NONE)
 
 
 class HypervDriver:
     """One machine. `data`: docker-machine's keys, and VMId. Without VMId it was made by docker-machine."""
+
+    boot_timeout = 180.0
+    """Seconds until it must have an address, and then until sshd must answer."""
+    stop_timeout = 60.0
+    """Seconds a machine has to shut down before it is turned off; starting PowerShell included."""
+    poll = 1.0
+    """Seconds between two questions."""
+    observer = shared
 
     def __init__(self, context: Context, data: dict[str, Any]) -> None:
         self.context, self.data = context, data
@@ -53,7 +56,7 @@ class HypervDriver:
         try:
             if platform.machine().lower() in ("arm64", "aarch64"):
                 raise MachineError("the machine image is for x86-64 processors, this computer's is another")
-            shell = find()
+            shell = self._shell()
             _check_rights(shell)
             self._switch(shell)
             self._image()
@@ -64,7 +67,7 @@ class HypervDriver:
 
     def create(self, prepare: Prepare) -> None:
         """Make keys, disk and machine, start it, and set up its engine once its address is known."""
-        shell, directory = find(), self.context.directory
+        shell, directory = self._shell(), self.context.directory
         files = scripts.Files(
             directory, directory / "fixed.vhd", directory / "disk.vhd", hypervisor.place_image(self._image(), directory)
         )
@@ -102,12 +105,11 @@ class HypervDriver:
         if state is State.PAUSED:
             self._command(scripts.RESUME)
         try:
-            self._command(scripts.SHUT_DOWN, timeout=STOP_TIMEOUT)
+            self._command(scripts.SHUT_DOWN, timeout=self.stop_timeout)
         except (PowerShellError, ScriptTimeout) as fault:
             if self.state() in _OFF:
                 return
             self.context.say(f"The machine did not shut down ({fault}): turning it off...")
-        if not _until(lambda: self.state() in _OFF, 1.0):
             self.kill()
 
     def kill(self) -> None:
@@ -136,7 +138,7 @@ class HypervDriver:
     @staticmethod
     def abandon(context: Context) -> None:
         """Remove the machine of this name, if its files lie in this machine's directory."""
-        for machine in shared.machines():
+        for machine in HypervDriver.observer.machines():
             if machine.name == context.name and parse.is_below(machine.folder, str(context.directory)):
                 HypervDriver(context, {"VMId": machine.id, "MachineName": machine.name}).remove()
 
@@ -170,21 +172,24 @@ class HypervDriver:
         """Nothing: Hyper-V keeps no log of a machine's console."""
         return ""
 
+    def _shell(self) -> PowerShell:
+        return find()
+
     def _machine(self) -> Machine | None:
         """Ours by its Id; by its name only what docker-machine made."""
         number, name = self.data.get("VMId"), self.data.get("MachineName") or self.context.name
         if "VMId" in self.data and not number:
             return None
-        for machine in shared.machines():
+        for machine in self.observer.machines():
             if machine.id == number if number else machine.name == name:
                 return machine
         return None
 
     def _command(self, statement: str, *, timeout: float = 90.0) -> None:
         try:
-            find()(scripts.find({"MachineName": self.context.name, **self.data}), statement, timeout=timeout)
+            self._shell()(scripts.find({"MachineName": self.context.name, **self.data}), statement, timeout=timeout)
         finally:
-            shared.forget()
+            self.observer.forget()
 
     def _switch(self, shell: PowerShell) -> Switch:
         (rows,) = parse.answers(shell(scripts.switches()))
@@ -219,27 +224,29 @@ class HypervDriver:
             output = fault.output
             raise
         finally:
-            shared.forget()
+            self.observer.forget()
             self.data["VMId"] = parse.new_machine(output)
             self.context.save(self.data)
 
     def _set_up(self, prepare: Prepare) -> None:
         """Wait for its address and its sshd, and bring its engine to what it is to be."""
         self.context.say("Waiting for host to start...")
-        _until(self._has_address, BOOT_TIMEOUT)
+        deadline = time.monotonic() + self.boot_timeout
+        while not self._has_address() and time.monotonic() < deadline:
+            time.sleep(self.poll)
         if self.state() is not State.RUNNING:
             raise MachineError("The machine ended while it started")
         try:
             self.data["IPAddress"] = self.address()
         except MachineError as fault:
             raise MachineError(
-                f"Hyper-V reports no IPv4 address of the machine after {BOOT_TIMEOUT:.0f} seconds: is there a DHCP "
-                f'server on the network of the virtual switch "{self.data.get("VSwitch")}"?'
+                f"Hyper-V reports no IPv4 address of the machine after {self.boot_timeout:.0f} seconds: is there a "
+                f'DHCP server on the network of the virtual switch "{self.data.get("VSwitch")}"?'
             ) from fault
         if "VMId" not in self.data:
             return
         endpoint = self.ssh()
-        ssh.wait_for_banner(endpoint, BOOT_TIMEOUT)
+        ssh.wait_for_banner(endpoint, self.boot_timeout)
         install.over_ssh(endpoint, self.context.name, prepare(self.data["IPAddress"]), self.context.say)
 
     def _has_address(self) -> bool:
@@ -258,12 +265,3 @@ def _check_rights(shell: PowerShell) -> bool:
     if commander != [True] and administrator != [True]:
         raise MachineError("Hyper-v commands have to be run as an Administrator")
     return administrator == [True]
-
-
-def _until(condition: Callable[[], bool], timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL)
-    return True

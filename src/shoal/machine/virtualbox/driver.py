@@ -15,10 +15,6 @@ from shoal.machine.virtualbox import commands, disk, hostonly, parse, preflight,
 from shoal.machine.virtualbox.vboxmanage import Box, VBoxError, find, parse_version
 
 ENGINE_PORT = 2376
-BOOT_TIMEOUT = 180.0
-STOP_TIMEOUT = 60.0
-"""Seconds a machine has to shut down before its power is cut."""
-
 _POLL = 0.5
 _ON = (State.RUNNING, State.PAUSED, State.STARTING, State.STOPPING, State.ERROR)
 
@@ -28,6 +24,11 @@ class VirtualBoxDriver:
 
     A machine without VMUUID was made by docker-machine: it is started, stopped and found, but not set up anew.
     """
+
+    boot_timeout = 180.0
+    """Seconds until sshd must answer."""
+    stop_timeout = 60.0
+    """Seconds a machine has to shut down before its power is cut."""
 
     def __init__(self, context: Context, data: dict[str, Any]) -> None:
         self.context, self.data = context, data
@@ -48,11 +49,11 @@ class VirtualBoxDriver:
 
     def check(self) -> None:
         """Whether VirtualBox is here and can, the network can be had, and there is an image."""
-        preflight.check(self.data, self.context)
+        preflight.check(self._box, self.data, self.context)
 
     def create(self, prepare: Prepare) -> None:
         """Make keys, disk and machine, and start it."""
-        box, directory = find(), self.context.directory
+        box, directory = self._box(), self.context.directory
         iso = hypervisor.place_image(preflight.image(self.data, self.context), directory)
         self.context.say("Creating SSH key...")
         hypervisor.make_keys(self.context, Path(self.data["SSHKeyPath"]))
@@ -67,7 +68,7 @@ class VirtualBoxDriver:
 
     def start(self, prepare: Prepare) -> None:
         """Start it, at its old address unless that is taken or a new one was asked for; a saved one goes on."""
-        box, state = find(), self.state()
+        box, state = self._box(), self.state()
         if state is State.NONE:
             raise MachineError(f'VirtualBox has no machine "{self.context.name}"')
         if state is State.PAUSED:
@@ -79,20 +80,22 @@ class VirtualBoxDriver:
 
     def stop(self) -> None:
         """Press its power button; cut its power when it has not shut down in time."""
-        box, state = find(), self.state()
+        box, state = self._box(), self.state()
         if state is State.PAUSED:
             box("controlvm", self._vm, "resume")
         elif state not in _ON:
             return
         box("controlvm", self._vm, "acpipowerbutton")
-        if not _until(lambda: self.state() not in _ON, STOP_TIMEOUT):
-            self.context.say(f"The machine did not shut down within {STOP_TIMEOUT:.0f} seconds: cutting its power...")
+        if not _until(lambda: self.state() not in _ON, self.stop_timeout):
+            self.context.say(
+                f"The machine did not shut down within {self.stop_timeout:.0f} seconds: cutting its power..."
+            )
             self._cut(box)
 
     def kill(self) -> None:
         """Cut its power."""
         if self.state() in _ON:
-            self._cut(find())
+            self._cut(self._box())
 
     def restart(self, prepare: Prepare) -> None:
         """Stop and start."""
@@ -107,7 +110,7 @@ class VirtualBoxDriver:
 
     def remove(self) -> None:
         """Cut its power and take it out of VirtualBox, with its disk."""
-        box = find()
+        box = self._box()
         state = self.state()
         if state is State.NONE:
             return
@@ -159,6 +162,9 @@ class VirtualBoxDriver:
             directory / name / "Logs" / "VBox.log"
         )
 
+    def _box(self) -> Box:
+        return find()
+
     @property
     def _vm(self) -> str:
         """What VirtualBox calls it. A name may be another store's machine, or the user's own."""
@@ -166,7 +172,7 @@ class VirtualBoxDriver:
 
     def _info(self) -> dict[str, str]:
         try:
-            return parse.info(find()("showvminfo", self._vm, "--machinereadable"))
+            return parse.info(self._box()("showvminfo", self._vm, "--machinereadable"))
         except VBoxError as fault:
             if fault.absent:
                 return {}
@@ -225,8 +231,10 @@ class VirtualBoxDriver:
             running = self.state() in _ON
             return not running
 
-        if not _until(answers, BOOT_TIMEOUT):
-            raise MachineError(f"Nothing answered by ssh within {BOOT_TIMEOUT:.0f} seconds\n{self.diagnose()}".strip())
+        if not _until(answers, self.boot_timeout):
+            raise MachineError(
+                f"Nothing answered by ssh within {self.boot_timeout:.0f} seconds\n{self.diagnose()}".strip()
+            )
         if not running:
             raise MachineError(f"The machine ended while it started\n{self.diagnose()}".strip())
 
@@ -253,7 +261,7 @@ class VirtualBoxDriver:
             # It may have ended by itself meanwhile.
             if self.state() in _ON:
                 raise
-        if not _until(lambda: self.state() not in _ON, STOP_TIMEOUT):
+        if not _until(lambda: self.state() not in _ON, self.stop_timeout):
             raise MachineError("VirtualBox did not power the machine off")
 
     def _neighbours(self) -> list[Mapping[str, Any]]:

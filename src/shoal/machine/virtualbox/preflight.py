@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,18 @@ from shoal.machine import image as images
 from shoal.machine.driver import Context
 from shoal.machine.errors import MachineError, PreCreateError
 from shoal.machine.virtualbox import hostonly, ranges
-from shoal.machine.virtualbox.vboxmanage import Box, Version, find, parse_version
+from shoal.machine.virtualbox.vboxmanage import Box, Version, parse_version
 
 _OLDEST: Version = (4, 3, 0)
 _SUPPORTED: Version = (5, 0, 0)
 
 
-def check(data: Mapping[str, Any], context: Context) -> None:
+def check(get_box: Callable[[], Box], data: Mapping[str, Any], context: Context) -> None:
     """Raises PreCreateError when it cannot; changes nothing."""
     try:
         if platform.machine().lower() in ("arm64", "aarch64"):
             raise MachineError("the machine image is for x86-64 processors, this computer's is another")
-        box = find()
+        box = get_box()
         version = _version(box, context)
         if not data["NoVTXCheck"]:
             _check_processor(box)

@@ -68,8 +68,8 @@ def run_process(command: Sequence[str], timeout: float) -> Answer:
 class Box:
     """VBoxManage as a function: `box("startvm", name)` returns what it printed."""
 
-    def __init__(self, program: str, run: Runner = run_process) -> None:
-        self._program, self._run = program, run
+    def __init__(self, program: str, run: Runner = run_process, pause: float = PAUSE) -> None:
+        self._program, self._run, self._pause = program, run, pause
 
     def __call__(self, *arguments: str, timeout: float = TIMEOUT) -> str:
         """One command. Raises VBoxError; a busy object is asked again a few times."""
@@ -79,7 +79,7 @@ class Box:
             if answer.status == 0 and "error:" not in answer.errors:
                 return answer.output
             if attempt + 1 < ATTEMPTS and any(sign in answer.errors for sign in _BUSY):
-                time.sleep(PAUSE)
+                time.sleep(self._pause)
                 continue
             break
         raise VBoxError(arguments, answer.errors or answer.output or f"exit status {answer.status}")
