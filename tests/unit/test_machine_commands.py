@@ -140,14 +140,14 @@ def test_every_global_flag_is_known(flag: str, capsys: pytest.CaptureFixture[str
         say(capsys, spelled, *(["1"] if equals else []), "help")
 
 
-@pytest.mark.parametrize("command", [*FLAGS, "ssh", "export", "import", "image"])
+@pytest.mark.parametrize("command", [*FLAGS, "ssh", "export", "import", "completion", "image"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`COMMAND --help`, `COMMAND -h`, `help COMMAND` and `h COMMAND` print the same; without flags there is no [OPTIONS]."""
     texts = {say(capsys, *words) for words in ([command, "--help"], [command, "-h"], ["help", command], ["h", command])}
     assert len(texts) == 1
     first = texts.pop().splitlines()[0]
     assert ("[OPTIONS]" in first) is (
-        command not in ("ip", "kill", "restart", "ssh", "status", "stop", "upgrade", "url", "version")
+        command not in ("image", "ip", "kill", "restart", "ssh", "status", "stop", "upgrade", "url", "version")
     )
 
 

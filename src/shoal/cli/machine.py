@@ -2,8 +2,8 @@
 
 The commands are in `machine_create`, `machine_lifecycle` (start, stop, rm), `machine_provision` (provision, upgrade,
 regenerate-certs), `machine_show` (ls, ip, inspect), `machine_env` (env, config), `machine_ssh` (ssh, scp, mount),
-`machine_transfer` (export, import) and `machine_image`. What they share is in `machine_command`; `machine_several` does
-things to several machines at once.
+`machine_transfer` (export, import), `machine_completion` and `machine_image`. What they share is in `machine_command`;
+`machine_several` does things to several machines at once.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ COMMANDS = {
     "version": ("show", "Show the Docker Machine version or a machine docker version"),
     "export": ("transfer", "Write a machine, or access to it, to one file"),
     "import": ("transfer", "Take a machine from such a file"),
+    "completion": ("completion", "Print what a shell needs for completion, `use` and the prompt"),
+    "use": ("completion", "Point this shell to a machine (by what `completion` prints)"),
     "image": ("image", "Make and look at the image that virtual machines boot"),
     "help": ("", "Shows a list of commands or help for one command"),
 }
