@@ -61,7 +61,7 @@ def initrd(root: Path, work: Path, release: str, start: Path, tell: Tell) -> byt
         (tree / "bin" / name).symlink_to("busybox")
     shutil.copyfile(start, tree / "init")
     (tree / "init").chmod(0o755)
-    packed: bytes = zstandard.ZstdCompressor(level=19, write_checksum=False).compress(b"".join(_cpio(tree)))
+    packed: bytes = zstandard.ZstdCompressor(level=19, write_checksum=False).compress(b"".join(cpio(tree)))
     return packed
 
 
@@ -79,7 +79,7 @@ def _closure(modules: Path, names: Sequence[str]) -> list[str]:
     return sorted(chosen)
 
 
-def _cpio(tree: Path) -> Iterator[bytes]:
+def cpio(tree: Path) -> Iterator[bytes]:
     """The form that kernels read ("newc"): everything belongs to root, times are 0."""
     for number, path in enumerate([*sorted(tree.rglob("*")), None], 1):
         name, content, mode = "TRAILER!!!", b"", 0
