@@ -24,7 +24,8 @@ from tests.machine_fake import _Power
 
 
 class Account:
-    """One customer's machines and keys. `interrupt` is called when a machine was made, before anybody knows its id."""
+    """One customer's machines and keys. `interrupt` is called when a machine was made, before anybody knows its id;
+    `trouble` before its machines are told."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
@@ -32,6 +33,7 @@ class Account:
         self.user_data: dict[str, str] = {}
         self.questions = 0
         self.interrupt: Callable[[], None] = lambda: None
+        self.trouble: Callable[[], None] = lambda: None
         self.on: Callable[[str], str] = lambda name: "127.0.0.1"
         self.off: Callable[[str], None] = lambda name: None
 
@@ -57,6 +59,7 @@ class DummyCloud(DummyNodeDriver):
     def list_nodes(self) -> list[Node]:
         """All machines of the account."""
         self.account.questions += 1
+        self.account.trouble()
         return list(self.account.nodes.values())
 
     def create_node(self, name: str, size: Any, image: Any, ex_keyname: str = "", ex_userdata: str = "") -> Node:

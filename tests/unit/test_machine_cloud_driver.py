@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keyring.backends.fail
 import pytest
+from libcloud.common.exceptions import BaseHTTPError
 
 from shoal.machine import actions
 from shoal.machine.cloud import api, secrets
@@ -266,6 +267,19 @@ def test_another_address_after_a_start(yard: Yard, account: Account) -> None:
     assert asked == ["127.0.0.2"]
     assert any("127.0.0.2 (was 127.0.0.1)" in line for line in yard.said)
     assert json.loads(config(yard))["Driver"]["IPAddress"] == "127.0.0.2"
+
+
+def test_failures_that_pass_are_waited_out(yard: Yard, account: Account) -> None:
+    """A provider that does not answer for a moment, while a machine is waited for, does not end create."""
+    failures = [ConnectionError("reset"), BaseHTTPError(503, "later"), BaseHTTPError(429, "slower")]  # type: ignore[no-untyped-call]
+
+    def fail() -> None:
+        if failures:
+            raise failures.pop()
+
+    account.interrupt = lambda: setattr(account, "trouble", fail)
+    yard.create()
+    assert failures == []
 
 
 def test_keys_are_private_and_pinned(yard: Yard, account: Account) -> None:

@@ -20,6 +20,13 @@ class Rejected(MachineError):
     """The provider does not take the token."""
 
 
+class Unreachable(MachineError):
+    """The provider did not answer, or not now: what is asked again may succeed."""
+
+
+_PASSING = (429, 500, 502, 503, 504)
+
+
 def require() -> None:
     """Whether Libcloud is there. Raises MachineError, which says how to get it."""
     try:
@@ -40,10 +47,18 @@ def explained(title: str, secrets: Mapping[str, str]) -> Iterator[None]:
     except InvalidCredsError as fault:
         raise Rejected(f"{title} does not accept the credentials: {scrubbed(str(fault), secrets)}") from None
     except Exception as fault:  # Libcloud's drivers raise plain Exceptions too, and requests' and ssl's pass through
-        code = getattr(fault, "code", None)
         text = f"{title}: {scrubbed(str(fault) or type(fault).__name__, secrets)}"
         # Not `from fault`: a traceback would show what was scrubbed.
-        raise (Rejected if code in (401, 403) else MachineError)(text) from None
+        raise _kind(fault)(text) from None
+
+
+def _kind(fault: Exception) -> type[MachineError]:
+    code = getattr(fault, "code", None)
+    if code in (401, 403):
+        return Rejected
+    # requests' own failures are OSErrors.
+    passing = isinstance(fault, OSError) or code in _PASSING or "RequestLimitExceeded" in str(fault)
+    return Unreachable if passing else MachineError
 
 
 def scrubbed(text: str, secrets: Mapping[str, str]) -> str:
