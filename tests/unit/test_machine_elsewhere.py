@@ -162,3 +162,19 @@ assert ssh.parse_location("C:\\\\Users\\\\x", lambda name: False).machine == ""
 assert ssh.parse_location("m1:C", lambda name: True) == ("m1", "C", "")
 """
     run(WINDOWS, then)
+
+
+def test_named_pipes_are_refused() -> None:
+    """An address that is a named pipe is refused in words, and so is no address on Windows."""
+    then = """
+from shoal.api.client_address import AddressFault, from_environment
+for environment, wanted in (({"DOCKER_HOST": "npipe:////./pipe/docker_engine"}, "named pipes are not supported"),
+                            ({}, "shoal machine env")):
+    try:
+        from_environment(environment)
+    except AddressFault as fault:
+        assert wanted in str(fault), fault
+    else:
+        raise AssertionError(environment)
+"""
+    run(WINDOWS, then)

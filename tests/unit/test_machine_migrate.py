@@ -309,6 +309,41 @@ def test_its_authority_signs_new_certificates(old_machine: Store, tmp_path: Path
     assert probe.version(open_host(old_machine, "old").driver.url(), "old", tmp_path) == "9.9.9"
 
 
+COMMON = {"MachineName": "x", "SSHUser": "docker", "SSHPort": 22, "SSHKeyPath": f"{LINUX}/machines/x/id_rsa", "StorePath": LINUX,
+          "SwarmMaster": False, "SwarmHost": "tcp://0.0.0.0:3376", "SwarmDiscovery": "", "IPAddress": "192.0.2.1"}  # fmt: skip
+KNOWN = {
+    "virtualbox": {"CPU": 1, "Memory": 1024, "DiskSize": 20000, "NatNicType": "82540EM", "Boot2DockerURL": "",
+                   "Boot2DockerImportVM": "", "HostDNSResolver": False, "HostOnlyCIDR": "192.168.99.1/24",
+                   "HostOnlyNicType": "82540EM", "HostOnlyPromiscMode": "deny", "UIType": "headless", "HostOnlyNoDHCP": False,
+                   "NoShare": False, "DNSProxy": True, "NoVTXCheck": False, "ShareFolder": "", "VBoxManager": {},
+                   "HostInterfaces": {}, "SSHPort": 54321},
+    "hyperv": {"Boot2DockerURL": "", "VSwitch": "sw", "DiskSize": 20000, "MemSize": 1024, "CPU": 1, "MacAddr": "", "VLanID": 0,
+               "DisableDynamicMemory": False},
+    "generic": {"EnginePort": 2376, "SSHKey": "/home/sam/.ssh/id_rsa"}, "none": {"URL": "tcp://192.0.2.1:2376"},
+    "amazonec2": {"Id": "x", "AccessKey": "a", "SecretKey": "b", "Region": "us-east-1", "AMI": "ami-1", "InstanceId": "i-1",
+                  "InstanceType": "t2.micro", "SecurityGroupIds": ["sg"], "Zone": "a", "VpcId": "v"},
+    "digitalocean": {"AccessToken": "t", "DropletID": 1, "Image": "ubuntu-16-04-x64", "Region": "nyc3", "Size": "s-1"},
+    "google": {"Zone": "us-central1-a", "MachineType": "f1-micro", "Project": "p"}, "azure": {"SubscriptionID": "s"},
+    "openstack": {"AuthUrl": "http://192.0.2.2", "Username": "u", "MachineId": "m"}, "rackspace": {"Username": "u"},
+    "exoscale": {"URL": "https://192.0.2.3", "APIKey": "k", "ID": "1"}, "softlayer": {"Id": 1},
+    "vmwarevsphere": {"IP": "192.0.2.4"}, "vmwarefusion": {"CPU": 1}, "vmwarevcloudair": {"Catalog": "c"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("driver", KNOWN)
+def test_every_driver_of_docker_machine_is_taken_over(driver: str, tmp_path: Path) -> None:
+    """Records of each driver that docker-machine had load, with the driver of that name here or without, and keep their data."""
+    store = Store(tmp_path)
+    directory = put(store, {**V3, "DriverName": driver, "Driver": {**COMMON, **KNOWN[driver]}}, "x")
+    before = (directory / "config.json").read_bytes()
+    host = open_host(store, "x")
+    if driver not in ("virtualbox", "hyperv"):
+        assert host.driver.data["IPAddress"] == "192.0.2.1"
+    assert {key: host.driver.data[key] for key in KNOWN[driver]} == KNOWN[driver]
+    assert host.driver.data["SSHKeyPath"] == str(directory / "id_rsa")
+    assert (directory / "config.json").read_bytes() == before
+
+
 def test_a_dead_one_is_stopped(tmp_path: Path) -> None:
     """A machine of a driver that is gone counts as stopped when neither its sshd nor its engine is there."""
     store = Store(tmp_path)

@@ -184,6 +184,9 @@ def _row(store: Store, name: str, environment: Mapping[str, str], timeout: float
         row = row._replace(state=State.STOPPED, url="", active=False)
     except MachineError as fault:
         row = row._replace(error=str(fault).strip().replace("\n", " "), state=row.state or State.ERROR)
+    except Exception as fault:
+        # One driver's mistake must not take the others' rows with it.
+        row = row._replace(error=f"{type(fault).__name__}: {fault}", state=row.state or State.ERROR)
     return row._replace(seconds=time.monotonic() - began)
 
 
