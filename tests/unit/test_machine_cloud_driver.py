@@ -153,9 +153,16 @@ def test_a_refused_token_is_not_shown(yard: Yard) -> None:
     assert yard.store.names() == []
 
 
-def test_docker_machines_clear_token_works_and_is_warned_of(yard: Yard, ring: MemoryKeyring, account: Account) -> None:
-    """A record of docker-machine's, with its token in clear, is usable; the warning says what to do."""
+def test_docker_machines_clear_token_works_and_is_warned_of(
+    yard: Yard, ring: MemoryKeyring, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of docker-machine's, with its token in clear, is usable; the warning says what to do.
+
+    Its own token counts, not the environment's, which may be another account's.
+    """
     yard.create()
+    ACCOUNTS["another"] = Account()
+    monkeypatch.setenv("DUMMY_TOKEN", "another")
     ring.kept.clear()
     content = json.loads(config(yard))
     old = {key: content["Driver"][key] for key in ("MachineName", "NodeID", "SSHUser", "IPAddress", "StorePath")}

@@ -254,3 +254,32 @@ def test_subnets(ec2: Any, shop: Shop) -> None:
     driver.check()
     assert driver.data["VpcId"] == vpc
     assert instances(ec2) == []
+
+
+def test_a_record_of_docker_machines(ec2: Any, shop: Shop, server: str, tmp_path: Path) -> None:
+    """What docker-machine made is asked, stopped and removed with its own record: its key pair goes, its group stays."""
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    made = ec2.create_security_group(GroupName="docker-machine", Description="Docker Machine", VpcId=vpc)["GroupId"]
+    ec2.import_key_pair(
+        KeyName="old", PublicKeyMaterial=shop.create("m1").context.directory.joinpath("id_ed25519.pub").read_bytes()
+    )
+    instance = ec2.run_instances(ImageId=UBUNTU, MinCount=1, MaxCount=1, KeyName="old")["Instances"][0]["InstanceId"]
+    record = {
+        "IPAddress": "192.0.2.1", "MachineName": "old", "SSHUser": "ubuntu", "SSHPort": 22, "StorePath": str(tmp_path),
+        "AccessKey": "AKIA1", "SecretKey": "s3cr3t", "SessionToken": "", "Region": "us-east-1", "Endpoint": server,
+        "InstanceId": instance, "KeyName": "old", "ExistingKey": False, "SecurityGroupIds": [made],
+        "SecurityGroupNames": ["docker-machine"], "OpenPorts": None, "VpcId": vpc,
+    }  # fmt: skip
+    directory = tmp_path / "old"
+    directory.mkdir()
+    (directory / "id_rsa").touch()
+    driver = Bare(Context("old", directory, tmp_path, shop.said.append), record)
+    assert driver.state() is State.RUNNING
+    assert driver.ssh().key == directory / "id_rsa"
+    assert any("AccessKey in clear" in line for line in shop.said)
+    driver.stop()
+    assert driver.state() is State.STOPPED
+    driver.remove()
+    assert instance not in [one["InstanceId"] for one in instances(ec2) if one["State"]["Name"] != "terminated"]
+    assert "old" not in [pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"]]
+    assert made in [one["GroupId"] for one in ec2.describe_security_groups()["SecurityGroups"]]

@@ -68,11 +68,18 @@ class Credentials:
     def check_account(self) -> None:
         """Whether a machine that is not found was looked for in the account it was made in. Raises MachineError."""
         flag, noted = self._provider.account, self._data.get("Account")
-        if flag and noted and secrets.fingerprint(self.found().get(flag, ""), self._data["Token"]) != noted:
-            raise MachineError(
-                f"there is no machine {self._data[self._provider.id_key]} in this account, but the machine was made "
-                f"with another --{flag} than the one at hand: use that one, or --force if the machine is gone"
-            )
+        option = next((option for option in self._options if option.name == flag), None)
+        if option is None or self._data.get(option.old_key) or ("Token" in self._data and not noted):
+            # Told apart by something else; its own token, from docker-machine's record; or a provider's own file.
+            return
+        secret = self.found().get(flag, "")
+        if noted and secrets.fingerprint(secret, self._data["Token"]) == noted:
+            return
+        told = "was made with another" if noted else "may have been made with another"
+        raise MachineError(
+            f"there is no machine {self._data[self._provider.id_key]} in this account, but the machine {told} --{flag} "
+            "than the one at hand: use that one, or --force if the machine is gone"
+        )
 
     def account(self) -> str:
         """What all machines of this account have in common, and no others."""
@@ -117,10 +124,11 @@ class Credentials:
         return found
 
     def _recall(self, option: Option, reference: str) -> str:
-        if found := secrets.resolve(reference, option.environment, os.environ):
-            return found
+        # What the machine was made with comes first: the environment's may be of another account.
         old = str(self._data.get(option.old_key) or "") if option.old_key else ""
-        if old and not self._warned:
+        if not old:
+            return secrets.resolve(reference, option.environment, os.environ)
+        if not self._warned:
             self._warned = True
             self._context.say(
                 f"Warning: config.json of this machine holds {option.old_key} in clear, as docker-machine wrote it. "
