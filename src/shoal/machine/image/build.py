@@ -8,11 +8,13 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from shoal.machine.errors import MachineError
+from shoal.machine.files import locked
 from shoal.machine.image import cache, debian, guest, pack, sources
 from shoal.machine.image.cache import Image
 
@@ -25,6 +27,9 @@ TOOLS = {
 """The programs that are needed, and Debian's packages that bring them."""
 
 
+_WORK = ".build-"
+
+
 def check_tools() -> None:
     """Whether an image can be made here. Raises MachineError with what to do."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
@@ -32,7 +37,7 @@ def check_tools() -> None:
             "The machine image is made on Linux, on an x86_64 computer: make it there with "
             f"'shoal machine image build', and copy its cache/{cache.FILE} into the cache directory of this store"
         )
-    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    path = pack.environment()["PATH"]
     missing = {tool: package for tool, package in TOOLS.items() if shutil.which(tool, path=path) is None}
     if missing:
         raise MachineError(
@@ -50,26 +55,36 @@ def build(
     for all versions of Shoal is kept, for those who build often. Raises MachineError.
     """
     check_tools()
-    release = debian.suite()
+    lines, version = debian.sources(debian.suite(), mirror), sources.version()
     place = cache.location(store_root)
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=place.parent) as directory:
-        work = Path(directory)
-        # apt's download helper runs as a user of its own.
-        work.chmod(0o755)
-        if base is None or not base.exists():
-            _make_base(work, debian.sources(release, mirror), say, tell)
-            if base is not None:
-                _keep(work, base)
-        else:
-            shutil.unpack_archive(base, work, "tar")
-        version = _add_shoal(work, say, tell)
-        _write_iso(work, version, say, tell)
-        (work / cache.FILE).chmod(0o644)
-        (work / cache.FILE).replace(place)
+    with locked(store_root / "locks" / "image-build"), _usual_modes():
+        for stale in place.parent.glob(f"{_WORK}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_WORK, dir=place.parent) as directory:
+            work = Path(directory)
+            if base is None or not base.exists():
+                _make_base(work, lines, say, tell)
+                if base is not None:
+                    _keep(work, base)
+            else:
+                shutil.unpack_archive(base, work, "tar")
+            _add_shoal(work, version, say, tell)
+            _write_iso(work, version, say, tell)
+            (work / cache.FILE).replace(place)
     image = cache.cached(store_root)
     say(f"{place}: {place.stat().st_size / 1e6:.1f} MB")
     return image
+
+
+@contextmanager
+def _usual_modes() -> Iterator[None]:
+    """Files are made with Debian's modes, whatever the user's umask is: they are the machine's."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _make_base(work: Path, lines: list[str], say: Say, tell: Say) -> None:
@@ -103,14 +118,12 @@ def _keep(work: Path, base: Path) -> None:
     Path(shutil.make_archive(f"{base}.new", "tar", work)).replace(base)
 
 
-def _add_shoal(work: Path, say: Say, tell: Say) -> str:
-    version = sources.version()
+def _add_shoal(work: Path, version: str, say: Say, tell: Say) -> None:
     say(f"Adding Shoal {version}...")
     opt = work / "opt"
     guest.own(opt, version)
     guest.compile_python(opt, "/opt", say)
     pack.squashfs(opt, work / "root", tell)
-    return version
 
 
 def _write_iso(work: Path, version: str, say: Say, tell: Say) -> None:

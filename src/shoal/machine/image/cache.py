@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shoal.machine.errors import MachineError
+from shoal.machine.files import locked
 from shoal.machine.image import iso
 
 FILE = "shoal.iso"
@@ -65,8 +66,10 @@ def cached(store_root: Path) -> Image:
     manifest = inspect(path)
     directory = path.parent / f"{_PREFIX}{manifest.digest[:16]}"
     if not _is_known(path, directory):
-        _extract(path, manifest, directory)
-        _remove_others(path.parent, directory)
+        with locked(store_root / "locks" / "image"):
+            if not _is_known(path, directory):
+                _remove_others(path.parent, directory)
+                _extract(path, manifest, directory)
     kernel, initrd, root = (directory / name for name in PARTS)
     return Image(path, kernel, initrd, root, manifest.version)
 
@@ -154,7 +157,7 @@ def _put(fresh: Path, directory: Path) -> None:
 
 
 def _remove_others(cache: Path, keep: Path) -> None:
-    for other in cache.glob(f"{_PREFIX}*"):
+    for other in (*cache.glob(f"{_PREFIX}*"), *cache.glob(f".{_PREFIX}*")):
         if other != keep:
             shutil.rmtree(other, ignore_errors=True)
 
@@ -162,8 +165,10 @@ def _remove_others(cache: Path, keep: Path) -> None:
 def remove(store_root: Path) -> bool:
     """Take the image and what was extracted away; whether there was one."""
     path = location(store_root)
+    if not path.parent.exists():
+        return False
     existed = path.exists()
     path.unlink(missing_ok=True)
-    if path.parent.exists():
+    with locked(store_root / "locks" / "image"):
         _remove_others(path.parent, path)
     return existed

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shoal.machine.errors import MachineError
+from shoal.machine.image import pack
 
 SUITES = {(3, 11): "bookworm", (3, 13): "trixie"}
 """Debian's release by its Python: extension modules of this installation must fit the image's interpreter."""
@@ -105,7 +106,9 @@ def unpack(root: Path, lines: Sequence[str], release: str, tell: Callable[[str],
         "--format=directory", f"--setup-hook={merged}", f"--include={','.join(packages())}", release, str(root), *lines,
     ]  # fmt: skip
     tell(" ".join(command))
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=pack.environment()
+    )
     tell(done.stderr)
     if done.returncode:
         faults = [

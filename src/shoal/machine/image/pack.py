@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -29,10 +30,18 @@ _INITRD_COMMANDS = (
 )  # fmt: skip
 
 
+def environment() -> dict[str, str]:
+    """For programs that are run: their messages are in English, and what is in /sbin is found without root too."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    return {**os.environ, "PATH": path, "LC_ALL": "C"}
+
+
 def run(command: Sequence[str], tell: Tell) -> None:
     """Run a program that must succeed; what it says goes to the log. Raises MachineError with its last lines."""
     tell(" ".join(command))
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment()
+    )
     output = done.stdout + done.stderr
     tell(output)
     if done.returncode:
