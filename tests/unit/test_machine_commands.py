@@ -326,6 +326,7 @@ def test_several_are_made_and_removed_side_by_side(here: Store, capsys: pytest.C
     """create, stop, ip and rm take several names; every line says whose it is; addresses come in the order asked."""
     text = say(capsys, "create", "-d", "fake", "c", "a", "b")
     assert text.count("Docker is up and running!") == 3
+    assert [line.split()[-1] for line in text.splitlines()[-3:]] == ["c", "a", "b"]
     assert all(line.startswith(("(a) ", "(b) ", "(c) ")) or line[-1] in "abc" for line in text.splitlines())
     assert here.names() == ["a", "b", "c"]
     assert say(capsys, "ip", "c", "a").split() == ["127.0.0.1", "127.0.0.1"]

@@ -121,6 +121,7 @@ def test_access_is_an_identity_of_its_own(yard: Yard, tmp_path: Path) -> None:
     sink = io.BytesIO()
     transfer.export_access(yard.store, "m1", sink, yard.said.append, NOW)
     assert any("no access by ssh" in line for line in yard.said), "the fake machine's sshd lets nobody in"
+    assert "Warning: 127.0.0.1 is reached from this computer only" in yard.said
     store = Store(tmp_path / "new")
     transfer.import_machine(store, io.BytesIO(sink.getvalue()), "theirs", yard.said.append)
     directory = store.directory("theirs")

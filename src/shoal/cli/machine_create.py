@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal.cli.flags import Options, declare
-from shoal.cli.machine_command import Session, UsageFault, double_dashed
+from shoal.cli.machine_command import Failed, Session, UsageFault, double_dashed
 from shoal.machine import actions
 from shoal.machine.driver import Flag, driver_class
 from shoal.machine.errors import MachineError
@@ -66,13 +66,21 @@ def create(session: Session, words: list[str]) -> int:
     def make(name: str, say: Say) -> None:
         request = actions.Request(name, driver, engine, values, tuple(given.many("tls-san")), authority)
         actions.create(session.store, request, say, datetime.now(UTC))
-        say(
+
+    try:
+        _hint(session, session.each(names, make))
+    except Failed as fault:
+        _hint(session, fault.done)
+        raise
+    return 0
+
+
+def _hint(session: Session, names: Sequence[str]) -> None:
+    for name in names:
+        session.say(
             "To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: "
             f"{session.program} env {name}"
         )
-
-    session.each(names, make)
-    return 0
 
 
 def _is_root() -> bool:

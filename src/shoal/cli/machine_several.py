@@ -39,6 +39,12 @@ class Lines:
             self._out.write(named(name, line) + "\n")
             self._out.flush()
 
+    def failed(self, name: str) -> None:
+        """It went wrong with machine `name`: its line says so; why is said when all have ended."""
+        with self._lock:
+            if self._board:
+                self._board.set(name, "failed")
+
 
 def named(name: str, line: str) -> str:
     """The line with the machine's name before it, unless it has it."""
@@ -104,6 +110,7 @@ class _Crew:
                     self._act(name, lambda line, name=name: self._lines.say(name, line))  # type: ignore[misc]
                 except BaseException as fault:
                     self.faults[name] = fault
+                    self._lines.failed(name)
                 finally:
                     with self._lock:
                         self._busy.discard(threading.get_ident())

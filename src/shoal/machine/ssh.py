@@ -258,7 +258,7 @@ def copy_command(
             raise MachineError("The --delta option copies between this computer and a machine, not between machines")
         rsync = find("rsync", "You must have a copy of the rsync binary locally to use the --delta option")
         flags = [*(["-r"] if recursive else []), *([] if quiet else ["--progress"])]
-        return [rsync, *flags, "-e", f"ssh -F {config_file}", *sides]
+        return [rsync, *flags, "-e", f"ssh -F {shlex.quote(str(config_file))}", *sides]
     scp = find("scp", "You must have a copy of the scp binary locally to use the scp feature")
     flags = [*(["-r"] if recursive else []), *(["-q"] if quiet else [])]
     return [scp, "-F", str(config_file), "-3", *flags, *sides]

@@ -72,14 +72,24 @@ def export_access(store: Store, name: str, sink: IO[bytes], say: Say, now: datet
         files += [Source("id_ed25519", pair.private.encode()), Source("id_ed25519.pub", pair.public.encode())]
     if endpoint.known_hosts and ssh.pinned(endpoint):
         files.append(Source("known_hosts", endpoint.known_hosts.read_bytes()))
+    address = url.hostname or ""
+    if _is_loopback(address):
+        say(f"Warning: {address} is reached from this computer only")
+    elif _is_loopback(endpoint.host):
+        # ssh went through a forwarded port of this computer; the machine's own sshd listens where the engine does.
+        endpoint = endpoint._replace(port=22)
     driver = {
-        "IPAddress": url.hostname or "", "EnginePort": url.port or 2376, "MachineName": name,
+        "IPAddress": address, "EnginePort": url.port or 2376, "MachineName": name,
         "SSHUser": endpoint.user, "SSHPort": endpoint.port, "SSHKey": "", "SSHKeyPath": key_path,
         "StorePath": str(ROOT),
     }  # fmt: skip
     options = HostOptions(engine_options=host.record.host_options.engine_options, auth_options=_auth_below(name))
     record = Record(name=name, driver_name="generic", driver=driver, host_options=options)
     archive.write(sink, "access", name, now.isoformat(), [Source("config.json", render_record(record)), *files])
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
 def _admit(endpoint: SshEndpoint, line: str) -> None:
