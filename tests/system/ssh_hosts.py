@@ -9,13 +9,15 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shoal.machine import ssh
-from shoal.machine.driver import Context, EngineSetup, SshEndpoint, State
+from shoal.machine.driver import Context, EngineSetup, SshEndpoint
 from shoal.machine.local import boot, disk
 from shoal.machine.local.driver import LocalDriver
 from tests.waiting import until_sync
@@ -53,9 +55,6 @@ class SshHost:
     folder: Path
     subnet: str
     name: str = "host"
-    avoid: str | None = None
-    _power: threading.Event = field(default_factory=threading.Event)
-    _watcher: threading.Thread | None = None
 
     def __post_init__(self) -> None:
         directory = self.folder / "machines" / self.name
@@ -76,24 +75,27 @@ class SshHost:
         """Switch it off."""
         self.driver.stop()
 
-    def stay_on(self) -> None:
-        """From now on it comes up again whenever it goes down: what a reboot is."""
-        self._power.set()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self._watcher.start()
+    @contextmanager
+    def staying_on(self) -> Iterator[None]:
+        """A scope in which it comes up again whenever it goes down: what a reboot is."""
+        ended = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            watch = pool.submit(self._watch, ended)
+            try:
+                yield
+            finally:
+                ended.set()
+                watch.result()
 
-    def _watch(self) -> None:
-        while self._power.is_set():
-            identity = boot.running(disk.Layout.of(self.driver.context.directory))
-            if identity is None and self._power.is_set():
+    def _watch(self, ended: threading.Event) -> None:
+        layout = disk.Layout.of(self.driver.context.directory)
+        while not ended.is_set():
+            until_sync(lambda: ended.is_set() or boot.running(layout) is None, 3600)
+            if not ended.is_set():
                 self.start()
-            until_sync(lambda: not self._power.is_set() or self.driver.state() is State.STOPPED, 3600)
 
     def remove(self) -> None:
         """Take it away, whole."""
-        self._power.clear()
-        if self._watcher:
-            self._watcher.join(30)
         self.driver.remove()
 
     @property

@@ -6,8 +6,10 @@ other engines and their settings are left alone, and so is everything when the m
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
 
 ENGINE_PORT, SSH_PORT = 2376, 22
-PROBE_TIMEOUT = 5.0
+PROBE_TIMEOUT = 4.0
+"""Seconds after which a host that says nothing is Stopped: less than `ls` waits."""
 REBOOT_TIMEOUT = 120.0
 """Seconds that a host may take from being told to reboot until its sshd is gone."""
 _DIAGNOSE = "journalctl -q -n 15 --no-pager -u shoald 2>/dev/null || tail -n 15 /var/log/shoald.log 2>/dev/null"
@@ -139,9 +142,11 @@ class GenericDriver:
 
     def state(self) -> State:
         """Running while an sshd answers there, or the engine."""
-        if ssh.greets(self._endpoint(), PROBE_TIMEOUT):
-            return State.RUNNING
-        return State.RUNNING if _accepts(str(self.data["IPAddress"]), self._engine_port()) else State.STOPPED
+        endpoint, engine = self._endpoint(), (str(self.data["IPAddress"]), self._engine_port())
+        # Side by side: a firewall that drops one of the two must not hide the other.
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(ssh.greets, endpoint, PROBE_TIMEOUT), pool.submit(_accepts, *engine)]
+            return State.RUNNING if any(answer.result() for answer in as_completed(asked)) else State.STOPPED
 
     def address(self) -> str:
         """As it was given: an address or a host name."""
@@ -201,8 +206,6 @@ def _port(value: Any, option: str) -> int:
 
 
 def _accepts(host: str, port: int) -> bool:
-    import socket
-
     try:
         with socket.create_connection((host, port), timeout=PROBE_TIMEOUT):
             return True

@@ -16,7 +16,7 @@ LIBRARIES = ("libnftables.so.1", "libseccomp.so.2")
 
 _PYTHON = (
     "import sys, ssl, json, asyncio, ctypes, tarfile, sysconfig; v = sys.version_info; "
-    'print("%d.%d.%d" % v[:3], sys.executable)'
+    'print("%d.%d.%d" % v[:3], sys.executable); sys.exit(v < (3, 11))'
 )
 
 SURVEY = f"""
@@ -37,12 +37,13 @@ for name in {" ".join(PROGRAMS)} apt-get dnf yum python3; do have "$name" && put
 libraries=$(ldconfig -p 2>/dev/null)
 for name in {" ".join(LIBRARIES)}; do case "$libraries" in *"$name"*) put has "$name";; esac; done
 for name in python3 python3.14 python3.13 python3.12 python3.11; do
-    have "$name" && answer=$("$name" -I -c {shlex.quote(_PYTHON)} 2>/dev/null) && put python "$answer"
+    have "$name" && answer=$("$name" -I -c {shlex.quote(_PYTHON)} 2>/dev/null) && put python "$answer" && break
 done
 [ -d /run/systemd/system ] && put systemd yes
 /opt/shoal/current/bin/python3 -I -c 'import shoal' 2>/dev/null && put current "$(readlink /opt/shoal/current)"
 put shoald "$(command -v shoald)"
 put docker "$(command -v docker)"
+systemctl is-enabled --quiet docker.service 2>/dev/null && put process "dockerd 0"
 for file in /etc/systemd/system/shoald.service /lib/systemd/system/shoald.service /etc/init.d/shoald; do
     [ -e "$file" ] || continue
     if grep -q "{MARKER}" "$file"; then put ours "$file"; else put foreign "$file"; fi
@@ -84,7 +85,7 @@ class Facts(NamedTuple):
     ours: bool = False
     """Whether we set up this machine before."""
     processes: Mapping[str, int] = {}
-    """Running engines: name to process id."""
+    """Engines that run (name to process id), or will at the next boot (0)."""
     listens: frozenset[int] = frozenset()
     """TCP ports on which somebody listens."""
 

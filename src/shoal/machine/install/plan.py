@@ -81,7 +81,7 @@ def make(facts: Facts, setup: EngineSetup, bundle: str) -> Plan:
     if "dockerd" in facts.processes:
         arguments = [OWN_SOCKET if argument == DOCKER_SOCKET else argument for argument in arguments]
         notes.append(
-            "A Docker Engine runs on the machine and is left as it is: Shoal runs beside it, with its own data in "
+            "A Docker Engine is on the machine and is left as it is: Shoal runs beside it, with its own data in "
             f"/var/lib/shoal and its own socket {OWN_SOCKET.removeprefix('unix://')}"
         )
     engine = _BUNDLED if bundle else facts.shoald
