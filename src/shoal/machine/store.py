@@ -53,7 +53,8 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Whether there is a machine `name`."""
-        return name not in ("", ".", "..") and "/" not in name and "\\" not in name and self.directory(name).is_dir()
+        # A colon: on Windows `C:` is a place of its own, wherever it is joined to.
+        return name not in ("", ".", "..") and not set(name) & set("/\\:") and self.directory(name).is_dir()
 
     def load(self, name: str) -> Record:
         """The record of `name`. Raises NoSuchMachine, or MachineError when its config.json cannot be read."""
