@@ -138,9 +138,11 @@ class Session:
         terminal = not quiet and sys.stdout.isatty() and len(names) < shutil.get_terminal_size().lines
         faults = several.run(names, act, several.Lines(names, sys.stdout, terminal=terminal))
         for name, fault in faults.items():
+            if isinstance(fault, MachineError | OSError):
+                self.complain(several.named(name, text_of(fault)))
+        for fault in faults.values():
             if not isinstance(fault, MachineError | OSError):
                 raise fault
-            self.complain(several.named(name, text_of(fault)))
         if faults:
             raise Failed([name for name in names if name not in faults])
         return list(names)
