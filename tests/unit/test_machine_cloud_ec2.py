@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from keyring.backends.fail import Keyring
 from moto.server import ThreadedMotoServer
 
 from shoal.machine.cloud import api
-from shoal.machine.cloud.amazonec2 import MADE_BY, AmazonEC2, AmazonEC2Driver
+from shoal.machine.cloud.amazonec2 import AmazonEC2, AmazonEC2Driver
+from shoal.machine.cloud.amazonec2_groups import MADE_BY
 from shoal.machine.driver import Context, Prepare, State
 from shoal.machine.errors import MachineError, PreCreateError
 from tests.clouds import using
@@ -175,6 +177,16 @@ def test_rm_removes_everything(ec2: Any, shop: Shop) -> None:
     assert group(ec2) is None
     second.remove()
     assert second.state() is State.NONE
+
+
+def test_several_at_once(ec2: Any, shop: Shop) -> None:
+    """Machines that are made at the same time share one group, whole; removed at the same time they leave nothing."""
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(shop.create, ["m1", "m2", "m3"]))
+        assert len(group(ec2)["IpPermissions"]) == 6
+        assert len({driver.data["InstanceId"] for driver in made}) == 3
+        list(pool.map(lambda driver: driver.remove(), made))
+    assert group(ec2) is None and ec2.describe_key_pairs()["KeyPairs"] == []
 
 
 def test_groups_of_others_stay(ec2: Any, shop: Shop) -> None:

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from shoal.machine.cloud import api, rules
+from shoal.machine.cloud import amazonec2_groups, api, rules
 from shoal.machine.cloud.driver import CloudDriver
 from shoal.machine.cloud.provider import Option, Plan, Provider, Save, pairs, ssh_options
 from shoal.machine.errors import MachineError
 
-MADE_BY = "Made by shoal machine"
-"""The description of our security groups: groups of others are never removed."""
 UBUNTU_OWNER, UBUNTU = "099720109477", "ubuntu/images/hvm-ssd*/ubuntu-noble-24.04-amd64-server-*"
 
 N = "amazonec2"
@@ -142,49 +140,13 @@ class AmazonEC2(Provider):
 
     def open_ports(self, cloud: Any, data: dict[str, Any], save: Save) -> None:
         """Find or make the groups, and let in what they do not."""
-        found = {g.name: g for g in cloud.ex_get_security_groups(filters={"vpc-id": data["VpcId"]})}
-        ids = []
-        for name in data["SecurityGroupNames"]:
-            if name not in found:
-                made = cloud.ex_create_security_group(name, MADE_BY, vpc_id=data["VpcId"])
-                group, present = made["group_id"], []
-            else:
-                group, present = found[name].id, found[name].ingress_rules
-            ids.append(group)
-            # Before its rules: whatever comes between, the group is known.
-            data["SecurityGroupIds"] = ids
-            save()
-            if not data["SecurityGroupReadOnly"]:
-                self._allow(cloud, data, group, present)
         data["Lingers"] = True
-
-    def _allow(self, cloud: Any, data: Mapping[str, Any], group: str, present: Sequence[Mapping[str, Any]]) -> None:
-        for rule in rules.needed(data["SSHPort"], data["OpenPorts"]):
-            if any(covers(old, rule, group) for old in present):
-                continue
-            source = {"group_pairs": [{"group_id": group}]} if rule.members else {"cidr_ips": [rules.ANYWHERE]}
-            try:
-                cloud.ex_authorize_security_group_ingress(
-                    group, rule.first, rule.last, protocol=rule.protocol, **source
-                )
-            except Exception as fault:  # Libcloud has no type of its own for it
-                # Another `create` at the same time was first.
-                if "InvalidPermission.Duplicate" not in str(fault):
-                    raise
+        amazonec2_groups.open_ports(cloud, data, save)
 
     def close_ports(self, cloud: Any, data: Mapping[str, Any]) -> None:
-        """Remove groups of our own making that no machine uses."""
-        if not data.get("SecurityGroupIds"):
-            return
-        used = {group["group_id"] for card in cloud.ex_list_network_interfaces() for group in card.extra["groups"]}
-        for group in cloud.ex_get_security_groups(filters={"group-id": list(data["SecurityGroupIds"])}):
-            if group.extra.get("description") != MADE_BY or group.id in used:
-                continue
-            try:
-                cloud.ex_delete_security_group_by_id(group.id)
-            except Exception as fault:  # as above
-                if not self.port_conflict(fault):
-                    raise
+        """Remove groups of our own making that nothing uses."""
+        if data.get("SecurityGroupIds"):
+            amazonec2_groups.close_ports(cloud, data, self.port_conflict)
 
     def arguments(self, cloud: Any, data: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
         """What EC2 wants in forms of its own."""
@@ -273,17 +235,6 @@ def newest(images: Sequence[Any]) -> str:
     if not images:
         raise MachineError(f"no Ubuntu image was found in this region: choose one with --{N}-ami")
     return str(max(images, key=lambda image: str(image.extra.get("creation_date") or image.name)).id)
-
-
-def covers(old: Mapping[str, Any], rule: rules.Rule, group: str) -> bool:
-    """Whether a group's rule lets in all that `rule` does."""
-    if old["protocol"] not in (rule.protocol, "-1"):
-        return False
-    sources = [pair.get("group_id") for pair in old["group_pairs"]] if rule.members else old["cidr_ips"]
-    if not ({group, rules.ANYWHERE} & {*sources, *old["cidr_ips"]}):
-        return False
-    first, last = old["from_port"], old["to_port"]
-    return old["protocol"] == "-1" or (first is not None and int(first) <= rule.first and rule.last <= int(last))
 
 
 def _regions() -> Sequence[str]:

@@ -79,6 +79,7 @@ class _Answer:
 
 
 _answers: dict[str, _Answer] = {}
+_locks: dict[str, threading.Lock] = {}
 _guard = threading.Lock()
 
 
@@ -91,6 +92,15 @@ def account_nodes(account: str, ask: Callable[[], Sequence[Any]]) -> Sequence[An
             answer.nodes = ask()
             answer.at = time.monotonic()
         return answer.nodes
+
+
+@contextmanager
+def exclusive(account: str) -> Iterator[None]:
+    """Hold what machines of an account share (groups, networks): several are made at the same time."""
+    with _guard:
+        lock = _locks.setdefault(account, threading.Lock())
+    with lock:
+        yield
 
 
 def forget_answers() -> None:

@@ -100,7 +100,8 @@ class CloudDriver:
         if not data.get("ExistingKey"):
             self._remote.ask(lambda cloud: provider.import_key(cloud, plan, data))
             self._save()
-        self._remote.ask(lambda cloud: provider.open_ports(cloud, data, self._save))
+        with api.exclusive(self._remote.credentials.account()):
+            self._remote.ask(lambda cloud: provider.open_ports(cloud, data, self._save))
         data["Creating"] = True
         self._save()
         say(f"Launching the machine at {provider.title}...")

@@ -128,7 +128,8 @@ class Remote:
         provider.released(cloud, data)
         if not data.get("ExistingKey"):
             provider.delete_key(cloud, data)
-        provider.close_ports(cloud, data)
+        with api.exclusive(self.credentials.account()):
+            provider.close_ports(cloud, data)
 
     def _address_of(self, node: Any) -> str:
         public, private = self.provider.addresses(node, self._data)
