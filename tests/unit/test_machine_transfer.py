@@ -107,6 +107,17 @@ def test_an_import_overwrites_nothing(yard: Yard) -> None:
     assert [path.name for path in yard.store.machines.iterdir()] == ["m1"]
 
 
+def test_what_a_killed_import_left_goes(yard: Yard, tmp_path: Path) -> None:
+    """An import that was killed leaves no machine, and its files go with a later import; one that may still run stays."""
+    store = Store(tmp_path / "new")
+    for name in ("old", "young"):
+        (store.machines / f".import-{name}").mkdir(parents=True)
+    os.utime(store.machines / ".import-old", (0, 0))
+    assert store.names() == []
+    transfer.import_machine(store, io.BytesIO(whole(yard)), "", yard.said.append)
+    assert sorted(path.name for path in store.machines.iterdir()) == [".import-young", "m1"]
+
+
 def test_a_running_machine_with_disks_is_not_copied(yard: Yard) -> None:
     """Disks change while a machine runs: it must be stopped first."""
     yard.start("m1")

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,7 @@ _BOUND = {"local": "its files are those of this computer", "virtualbox": "Virtua
           "hyperv": "Hyper-V has it in its own register"}  # fmt: skip
 _DISK = 4 << 20
 """A file as long as this is a disk, which must not change while it is copied."""
+_STALE = 24 * 3600.0
 _ADD_KEY = (
     "umask 077; mkdir -p ~/.ssh && touch ~/.ssh/authorized_keys && "
     '{ [ -z "$(tail -c 1 ~/.ssh/authorized_keys)" ] || echo; cat; } >>~/.ssh/authorized_keys'
@@ -161,6 +163,7 @@ def import_machine(store: Store, source: IO[bytes], name: str, say: Say) -> str:
     Until everything is there and was checked the store has nothing of it.
     """
     store.machines.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _sweep(store)
     waiting = store.machines / f".import-{secrets.token_hex(6)}"
     waiting.mkdir(mode=0o700)
     try:
@@ -183,6 +186,13 @@ def import_machine(store: Store, source: IO[bytes], name: str, say: Say) -> str:
     finally:
         shutil.rmtree(waiting, ignore_errors=True)
     return name
+
+
+def _sweep(store: Store) -> None:
+    """Remove what imports left that were killed, a day ago at least: nobody works on these any more."""
+    for left in store.machines.glob(".import-*"):
+        if time.time() - left.stat().st_mtime > _STALE:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _record(directory: Path, name: str) -> Record:
