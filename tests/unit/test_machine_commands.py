@@ -191,6 +191,25 @@ def test_a_drivers_flags_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> 
     assert "--local-subnet" not in text
 
 
+def test_a_driver_of_another_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What another package registers under our entry point group is a driver like ours."""
+    (tmp_path / "elsewhere-1.dist-info").mkdir()
+    (tmp_path / "elsewhere-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1\n")
+    (tmp_path / "elsewhere-1.dist-info/entry_points.txt").write_text(
+        "[shoal.machine_drivers]\nelsewhere = elsewhere:Elsewhere\n"
+    )
+    (tmp_path / "elsewhere.py").write_text(
+        "from tests.machine_fake import FakeDriver\nfrom shoal.machine.driver import Flag\n\nclass Elsewhere(FakeDriver):\n"
+        "    @staticmethod\n    def flags():\n        return (Flag('elsewhere-size', 'Size', 'ELSEWHERE_SIZE', 'small'),)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "--elsewhere-size string" in say(capsys, "create", "-d", "elsewhere", "--help")
+    say(capsys, "create", "-d", "elsewhere", "m")
+    assert say(capsys, "ls", "-f", "{{.DriverName}} {{.State}}") == "elsewhere Running\n"
+
+
 SAMPLES = (Flag("x-text", "t", "X_TEXT", "d"), Flag("x-number", "n", "X_NUMBER", 7), Flag("x-list", "l", "X_LIST", ()),
            Flag("x-yes", "y", "X_YES", True), Flag("x-no", "o", "X_NO", False), Flag("x-none", "v", ""))  # fmt: skip
 
