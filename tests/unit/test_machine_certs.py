@@ -123,3 +123,14 @@ def test_docker_takes_a_certificate_that_names_the_address_and_lasts(tmp_path: P
     assert certs.serves(shown, "10.0.0.1", NOW)
     assert not certs.serves(shown, "10.0.0.2", NOW)
     assert not certs.serves(shown, "10.0.0.1", NOW + certs.VALIDITY - timedelta(days=59))
+
+
+def test_a_replaced_authority_ends_what_the_old_one_signed(tmp_path: Path, authority: certs.Pair) -> None:
+    """A new authority has a new key: certificates of the old one do not fit any more. Without the key it stays."""
+    server = pair(tmp_path, "server")
+    certs.issue_server(server, authority, "m1", ["m1"], NOW)
+    certs.replace_authority(authority, NOW)
+    assert not certs.is_fit(server, authority, ["m1"], NOW)
+    authority.key.unlink()
+    with pytest.raises(MachineError, match="key is missing"):
+        certs.replace_authority(authority, NOW)

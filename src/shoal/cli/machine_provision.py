@@ -41,7 +41,7 @@ def regenerate_certs(session: Session, words: list[str]) -> int:
         return 0
     now = datetime.now(UTC)
     if given.flag("client-certs"):
-        provisioning.renew_client(session.store, names, session.say, now)
+        provisioning.replace_identities(session.store, names, session.say, now)
     session.say("Regenerating TLS certificates")
     session.each(names, lambda name, say: provisioning.regenerate(session.store, name, say, now))
     return 0

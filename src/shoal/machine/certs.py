@@ -49,6 +49,14 @@ def ensure_authority(pair: Pair, now: datetime) -> bool:
     return True
 
 
+def replace_authority(pair: Pair, now: datetime) -> None:
+    """A new authority with a new key: whatever the old one signed is signed by nobody any more."""
+    if pair.certificate.exists() and not pair.key.exists():
+        raise MachineError(f"the certificate authority's key is missing: {pair.key}")
+    old = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).subject if pair.certificate.exists() else None
+    _issue_authority(pair, ec.generate_private_key(ec.SECP256R1()), old or _subject(_user()), now)
+
+
 def _renew_authority(pair: Pair, now: datetime) -> bool:
     try:
         old = x509.load_pem_x509_certificate(pair.certificate.read_bytes())

@@ -68,13 +68,24 @@ def has_authority(auth: AuthOptions) -> bool:
     return Path(auth.ca_private_key_path).is_file()
 
 
-def ensure_identities(auth: AuthOptions, now: datetime, *, fresh_client: bool = False) -> Mapping[str, Path]:
+def replace_identities(auth: AuthOptions, now: datetime) -> Mapping[str, Path]:
+    """A new authority and a new client identity, whatever there was; what was made, by its name.
+
+    Machines that were not told of them go on with the old ones, of which their directories have copies.
+    """
+    certs.replace_authority(authority_pair(auth), now)
+    client = certs.Pair(Path(auth.client_cert_path), Path(auth.client_key_path))
+    certs.ensure_client(client, authority_pair(auth), now, fresh=True)
+    return {"CA": Path(auth.ca_cert_path), "client certificate": Path(auth.client_cert_path)}
+
+
+def ensure_identities(auth: AuthOptions, now: datetime) -> Mapping[str, Path]:
     """Make the authority and the client identity where they are missing or expire; what was made, by its name."""
     made = {}
     if certs.ensure_authority(authority_pair(auth), now):
         made["CA"] = Path(auth.ca_cert_path)
     client = certs.Pair(Path(auth.client_cert_path), Path(auth.client_key_path))
-    if certs.ensure_client(client, authority_pair(auth), now, fresh=fresh_client):
+    if certs.ensure_client(client, authority_pair(auth), now):
         made["client certificate"] = Path(auth.client_cert_path)
     return made
 

@@ -54,24 +54,20 @@ def regenerate(store: Store, name: str, say: Say, now: datetime) -> None:
         _renew(host, say, now, fresh=True)
 
 
-def renew_client(store: Store, names: Iterable[str], say: Say, now: datetime) -> None:
-    """A new client identity, and the authority where its time is over, for all machines that share theirs."""
+def replace_identities(store: Store, names: Iterable[str], say: Say, now: datetime) -> None:
+    """A new authority and client identity for these machines; each learns of them by `regenerate`.
+
+    Others of the same authority go on with the old ones until their next start or `env`.
+    """
     say("Regenerating local certificates")
     done = set()
     for name in names:
         auth = _auth(open_host(store, name))
-        if auth.client_cert_path not in done:
-            done.add(auth.client_cert_path)
+        if auth.ca_cert_path not in done:
+            done.add(auth.ca_cert_path)
             with store.lock():
-                for what, path in provision.ensure_identities(auth, now, fresh_client=True).items():
+                for what, path in provision.replace_identities(auth, now).items():
                     say(f"Creating {what}: {path}")
-    for name in store.names():
-        try:
-            auth = _auth(open_host(store, name))
-        except MachineError:
-            continue  # One whose record cannot be read has no use for certificates.
-        if auth.client_cert_path in done:
-            provision.copy_client_identity(auth)
 
 
 def keep_valid(host: Host, url: str, say: Say, now: datetime) -> None:
@@ -145,6 +141,7 @@ def _provision(host: Host, now: datetime, say: Say) -> None:
 
 
 def _renew(host: Host, say: Say, now: datetime, *, fresh: bool) -> EngineSetup:
+    renew.check(host.driver.ssh(), provision.REMOTE)
     setup = provision.preparation(host.current, now, say, fresh=fresh)(host.driver.address())
     renew.hand_over(host.driver.ssh(), setup.files)
     _see_that_it_is_shown(host, say)

@@ -13,11 +13,14 @@ from shoal.machine.install import carry_out, plan, survey
 _NOTHING: dict[str, Any] = {"files": {}, "decisive": [], "service": "", "enable": [], "bundle": "", "links": []}
 
 
-def hand_over(endpoint: SshEndpoint, files: Mapping[str, tuple[int, bytes]]) -> None:
-    """Put `files` on the machine; nothing is restarted. Raises MachineError where it was not set up by us."""
-    folder = next(iter(files)).rpartition("/")[0]
+def check(endpoint: SshEndpoint, folder: str) -> None:
+    """Whether the machine is reached, and has `folder`. Raises MachineError where it was not set up by us."""
     if ssh.run(endpoint, ssh.as_root(endpoint, f"test -d {ssh.quote(folder)}")).status:
         raise MachineError("the machine was not set up by shoal machine: `provision` does that")
+
+
+def hand_over(endpoint: SshEndpoint, files: Mapping[str, tuple[int, bytes]]) -> None:
+    """Put `files` on the machine; nothing is restarted."""
     carry_out(endpoint, survey(endpoint), {**_NOTHING, "files": plan.encoded(files)}, b"")
 
 
