@@ -165,10 +165,11 @@ class AmazonEC2(Provider):
             found["ex_spot_max_price"] = data["SpotPrice"]
         return found
 
-    def created(self, cloud: Any, node: Any, data: dict[str, Any]) -> None:
+    def created(self, cloud: Any, node: Any, data: dict[str, Any]) -> bool:
         """Watch it more closely, if so wished."""
         if data["Monitoring"]:
             cloud.connection.request(cloud.path, params={"Action": "MonitorInstances", "InstanceId.1": node.id})
+        return False
 
     def find(self, cloud: Any, data: Mapping[str, Any]) -> Any | None:
         """Asks for this one only; one that was never there is an error of EC2's."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from shoal.machine.errors import MachineError
 
@@ -64,8 +65,9 @@ def _kind(fault: Exception) -> type[MachineError]:
 def scrubbed(text: str, secrets: Mapping[str, str]) -> str:
     """`text` in one line without the secrets in it."""
     for secret in secrets.values():
-        if len(secret) > 3:
-            text = text.replace(secret, "***")
+        for written in (secret, quote(secret, safe=""), quote_plus(secret)):
+            if len(secret) > 3:
+                text = text.replace(written, "***")
     return " ".join(text.split())
 
 

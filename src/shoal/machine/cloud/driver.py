@@ -110,8 +110,9 @@ class CloudDriver:
         del data["Creating"]
         self._save()
         self._remote.wait_for_address()
-        self._remote.on_node(lambda cloud, node: provider.created(cloud, node, data))
-        self._remote.wait_for_address()
+        if self._remote.on_node(lambda cloud, node: provider.created(cloud, node, data)):
+            data["LastIPAddress"] = ""
+            self._remote.wait_for_address()
         self._bring_up(prepare, host.public)
 
     def start(self, prepare: Prepare) -> None:

@@ -134,22 +134,23 @@ class OpenStack(Provider):
             "networks": _networks(cloud, data),
         }  # fmt: skip
 
-    def created(self, cloud: Any, node: Any, data: dict[str, Any]) -> None:
+    def created(self, cloud: Any, node: Any, data: dict[str, Any]) -> bool:
         """A floating address from the pool; one that nobody uses first."""
         pool = data["FloatingIpPool"]
         if not pool or data.get("FloatingIp"):
-            return
+            return False
         pools = {str(found.id): found.name for found in cloud.ex_list_floating_ip_pools()}
         for free in cloud.ex_list_floating_ips():
             if not free.extra.get("port_id") and pools.get(str(free.extra.get("floating_network_id"))) == pool:
                 data["FloatingIp"] = free.ip_address
                 cloud.ex_attach_floating_ip_to_node(node, free)
-                return
+                return True
         made = cloud.ex_create_floating_ip(pool)
         if made is None:
             raise MachineError(f"there is no floating IP pool {pool}")
         data["FloatingIp"] = data["OurFloatingIp"] = made.ip_address
         cloud.ex_attach_floating_ip_to_node(node, made)
+        return True
 
     def released(self, cloud: Any, data: Mapping[str, Any]) -> None:
         """The floating address, where we made it."""

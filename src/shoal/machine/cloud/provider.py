@@ -127,8 +127,9 @@ class Provider:
         given = {name: list(value) if isinstance(value, tuple) else value for name, value in direct.items() if value}
         return cloud.create_node(**{**given, **self.arguments(cloud, data, plan)})
 
-    def created(self, cloud: Any, node: Any, data: dict[str, Any]) -> None:
-        """What is done to a machine that runs for the first time (an address of its own, tags)."""
+    def created(self, cloud: Any, node: Any, data: dict[str, Any]) -> bool:
+        """What is done to a machine that runs for the first time; True when it has another address then."""
+        return False
 
     def nodes(self, cloud: Any, data: Mapping[str, Any]) -> Sequence[Any]:
         """The account's machines."""
