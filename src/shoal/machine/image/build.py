@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 
 TOOLS = {
     "mmdebstrap": "mmdebstrap", "mksquashfs": "squashfs-tools", "xorriso": "xorriso", "depmod": "kmod",
-    "openssl": "openssl",
+    "openssl": "openssl", "strip": "binutils",
 }  # fmt: skip
 """The programs that are needed, and Debian's packages that bring them."""
 
@@ -104,7 +104,7 @@ def _make_base(work: Path, lines: list[str], say: Say, tell: Say) -> None:
     guest.certificates(root, tell)
     debian.thin_out(root)
     shutil.rmtree(root / "opt", ignore_errors=True)
-    guest.furnish(root)
+    guest.furnish(root, tell)
     pack.run(["depmod", "-b", str(root), kernel], tell)
     (work / "initrd").write_bytes(pack.initrd(root, work / "first", kernel, guest.FILES / "initrd", tell))
     guest.compile_python(root / "usr/lib", "/usr/lib", say)

@@ -75,7 +75,7 @@ def certificates(root: Path, tell: Callable[[str], None]) -> None:
     (folder / "ca-certificates.crt").write_text("".join(path.read_text() for path in found))
 
 
-def furnish(root: Path) -> None:
+def furnish(root: Path, tell: Callable[[str], None]) -> None:
     """Everything of our own but Shoal itself."""
     for name in _DIRECTORIES:
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -93,6 +93,8 @@ def furnish(root: Path) -> None:
     (root / "etc/fstab").unlink(missing_ok=True)
     _busybox(root)
     sources.copy_dependencies(root / PYTHON)
+    # Wheels may bring more for debuggers than for the machine.
+    pack.run(["strip", "--strip-debug", *map(str, sorted((root / PYTHON).rglob("*.so")))], tell)
 
 
 def _busybox(root: Path) -> None:
