@@ -126,6 +126,15 @@ class HypervDriver:
         """Raises MachineError: addresses come from the network of the switch."""
         raise MachineError("the DHCP server of the virtual switch's network gives this machine its address")
 
+    def upgrade(self, prepare: Prepare) -> None:
+        """Boot the image that the store has now; what lasts on the machine's disk stays."""
+        if not self.data.get("VMId"):
+            raise MachineError("docker-machine made this machine: it does not boot Shoal's image")
+        iso = self._image()
+        self.stop()
+        hypervisor.place_image(iso, self.context.directory)
+        self.start(prepare)
+
     def remove(self) -> None:
         """Turn it off and take it out of Hyper-V; its files go with its directory."""
         machine = self._machine()

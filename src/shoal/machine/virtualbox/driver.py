@@ -108,6 +108,15 @@ class VirtualBoxDriver:
             raise MachineError("VirtualBox's DHCP server gives this machine its address")
         self._avoid = str(self.data.get("IPAddress") or "")
 
+    def upgrade(self, prepare: Prepare) -> None:
+        """Boot the image that the store has now; what lasts on the machine's disk stays."""
+        if not self.data.get("VMUUID"):
+            raise MachineError("docker-machine made this machine: it does not boot Shoal's image")
+        iso = preflight.image(self.data, self.context)
+        self.stop()
+        hypervisor.place_image(iso, self.context.directory)
+        self.start(prepare)
+
     def remove(self) -> None:
         """Cut its power and take it out of VirtualBox, with its disk."""
         box = self._box()
