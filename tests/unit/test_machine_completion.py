@@ -80,6 +80,16 @@ def test_completion_in_bash(line: str, found: list[str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "found"), LINES)
+def test_completion_in_zsh(line: str, found: list[str], folder: Path) -> None:
+    """Commands, names of machines and flags are completed; zsh itself picks out those that begin with what was typed."""
+    words = " ".join(f"'{word}'" for word in line.split())
+    text = (
+        f"words=({words}); CURRENT={len(line.split())}; compadd() {{ print -l -- ${{(P)2}} }}; __shoal_machine_complete"
+    )
+    assert ask(folder, "zsh", text) == found
+
+
+@pytest.mark.parametrize(("line", "found"), LINES)
 def test_completion_in_fish(line: str, found: list[str], folder: Path) -> None:
     """Commands, names of machines and flags are completed."""
     assert [word for word in ask(folder, "fish", f"complete -C '{line}'") if "/" not in word] == found
