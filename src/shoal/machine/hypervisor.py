@@ -106,6 +106,11 @@ def _is_free(port: int) -> bool:
     return True
 
 
+def colons(digits: str) -> str:
+    """A MAC address of twelve digits as `xx:xx:xx:xx:xx:xx`."""
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+
+
 def last_lines(path: Path, count: int = 15) -> str:
     """The end of a log; empty when there is none."""
     try:

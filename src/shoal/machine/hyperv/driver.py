@@ -208,8 +208,7 @@ class HypervDriver:
         return hypervisor.given_image(self.data.get("Boot2DockerURL") or "") or images.cached(self.context.store).iso
 
     def _seed(self, identity: hypervisor.Identity) -> bytes:
-        digits = self.data["MacAddr"]
-        card = seed.Interface(":".join(digits[at : at + 2] for at in range(0, 12, 2)))
+        card = seed.Interface(hypervisor.colons(self.data["MacAddr"]))
         return seed.build(seed.Seed(self.context.name, (card,), (identity.authorized,), identity.host_key))
 
     def _make_disk(self, shell: PowerShell, files: scripts.Files, content: bytes) -> None:

@@ -222,8 +222,8 @@ class VirtualBoxDriver:
         identity = hypervisor.read_keys(self.context, Path(self.data["SSHKeyPath"]))
         prefix = ranges.parse_cidr(self.data["HostOnlyCIDR"]).network.prefixlen
         cards = (
-            seed.Interface(_colons(self.data["NatMac"])),
-            seed.Interface(_colons(self.data["HostOnlyMac"]), f"{self.data['IPAddress']}/{prefix}"),
+            seed.Interface(hypervisor.colons(self.data["NatMac"])),
+            seed.Interface(hypervisor.colons(self.data["HostOnlyMac"]), f"{self.data['IPAddress']}/{prefix}"),
         )
         setup = prepare(self.data["IPAddress"])
         return seed.Seed(self.context.name, cards, (identity.authorized,), identity.host_key, setup)
@@ -286,10 +286,6 @@ class VirtualBoxDriver:
                 except MachineError:
                     continue
         return found
-
-
-def _colons(digits: str) -> str:
-    return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
 
 
 def _until(condition: Callable[[], bool], timeout: float) -> bool:
