@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shoal.machine import image
 from shoal.machine.files import locked
-from shoal.machine.image import cache, debian, guest, sources
+from shoal.machine.image import cache, debian, guest, pack, sources
 
 _KEPT = 3
 """Images of former sources that stay: several work trees may take turns."""
@@ -70,7 +70,7 @@ def _home() -> Path:
 
 def _base_digest() -> str:
     """What the part below Shoal's own is made of: the Debian packages, Python's, and how they are put together."""
-    makers = [Path(module.__file__ or "").read_text() for module in (debian, guest)]
+    makers = [Path(module.__file__ or "").read_text() for module in (debian, guest, pack)]
     own = [(guest.FILES / name).read_text() for name in ("initrd", "isolinux.cfg")]
     return sources.base_digest(hashlib.sha256("\0".join([*makers, *own]).encode()).hexdigest())
 
