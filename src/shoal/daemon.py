@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from shoal import __version__
 from shoal.daemon_flags import Settings, parse
+from shoal.kit.files import write_atomic
 from shoal.model.errors import FailedPrecondition, InvalidArgument, ShoalError
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def engine_id(data_root: Path) -> str:
         return path.read_text().strip()
     except FileNotFoundError:
         fresh = str(uuid.uuid4())
-        path.write_text(f"{fresh}\n")
+        write_atomic(path, f"{fresh}\n".encode(), 0o644)
         return fresh
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from shoal.kit import units
 from shoal.kit.clock import LoopClock, from_nanoseconds, nanoseconds
+from shoal.kit.files import write_atomic
 from shoal.kit.ids import RandomIds, SeededIds, base36
 from shoal.kit.tasks import Bell, background
 from shoal.kit.virtual import run_virtual
@@ -157,3 +160,21 @@ async def test_rings_before_a_wait_count_once() -> None:
     bell.ring()
     assert await bell.wait(0)
     assert not await bell.wait(0)
+
+
+def test_a_file_is_replaced_whole_whatever_a_killed_writer_left(tmp_path: Path) -> None:
+    """The mode is as asked whatever the umask, an old draft is overwritten, and a failed write changes nothing."""
+    path = tmp_path / "state.json"
+    (tmp_path / ".state.json.draft").write_bytes(b"half a fi")
+    before = os.umask(0o077)
+    try:
+        write_atomic(path, b"one", 0o644)
+    finally:
+        os.umask(before)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one", 0o644)
+    with pytest.raises(TypeError):
+        write_atomic(path, None, durable=False)  # type: ignore[arg-type]
+    assert path.read_bytes() == b"one"
+    write_atomic(path, b"two", durable=False)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o600)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]

@@ -7,13 +7,13 @@ interrupted.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 
 from shoal.ca.root import load_key
+from shoal.kit.files import sync_directory, write_atomic
 
 
 @dataclass(frozen=True)
@@ -77,24 +77,7 @@ class CertificateFiles:
 def write_file(path: Path, data: bytes, mode: int) -> None:
     """Write `path` whole or not at all, with `mode`, on disk when it returns; its directory is made 0700."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    draft.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames in `path` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_atomic(path, data, mode)
 
 
 def _read(path: Path) -> bytes | None:

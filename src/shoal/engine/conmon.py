@@ -18,6 +18,7 @@ from shoal.engine import linux
 from shoal.engine.cgroup import Cgroups
 from shoal.engine.options import EngineOptions
 from shoal.engine.process import ENVIRONMENT
+from shoal.kit.files import write_atomic
 from shoal.model.base import Struct, decode
 from shoal.model.errors import ShoalError
 
@@ -55,10 +56,7 @@ def write_runtime(options: EngineOptions, cgroups: Cgroups) -> Path:
         lines.append(f'exec {crun} "$@"')
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = options.exec_root / "runtime"
-    partial = path.with_name("runtime.new")
-    partial.write_text("\n".join(lines) + "\n")
-    partial.chmod(0o700)
-    partial.rename(path)
+    write_atomic(path, "\n".join([*lines, ""]).encode(), 0o700, durable=False)
     return path
 
 

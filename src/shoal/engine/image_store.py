@@ -6,7 +6,6 @@ written whole to a new file and renamed, so a crash leaves the old or the new.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from shoal.engine.blobs import BlobStore
 from shoal.engine.layers import LayerStore, chain_ids
 from shoal.engine.manifest import Descriptor
 from shoal.kit.clock import Clock
+from shoal.kit.files import write_atomic
 from shoal.model import reference as references
 from shoal.model.base import Struct, decode, encode
 from shoal.model.engine import Image
@@ -132,7 +132,7 @@ class ImageStore:
         """Keep an image whose blobs and layers are here, under `names`."""
         now = self.clock.now()
         self._stored[stored.image.id] = stored = replace(stored, image=replace(stored.image, last_tagged=now))
-        _write(self._folder / f"{stored.image.id.removeprefix('sha256:')}.json", encode(stored))
+        write_atomic(self._folder / f"{stored.image.id.removeprefix('sha256:')}.json", encode(stored))
         for name in names:
             self._names[str(name)] = stored.image.id
         self._save_names()
@@ -247,7 +247,7 @@ class ImageStore:
         (self._folder / f"{id.removeprefix('sha256:')}.json").unlink(missing_ok=True)
 
     def _save_names(self) -> None:
-        _write(self._names_file, encode(self._names))
+        write_atomic(self._names_file, encode(self._names))
 
 
 def machine() -> str:
@@ -261,12 +261,3 @@ def _short(id: str) -> str:
 
 def _load(path: Path) -> StoredImage:
     return decode(path.read_bytes(), StoredImage)
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".new")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)

@@ -7,9 +7,7 @@ daemon is killed, a container is there or it is not.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +16,7 @@ from msgspec.structs import replace
 
 from shoal.engine import overlay
 from shoal.engine.failures import system_text
+from shoal.kit.files import write_atomic
 from shoal.kit.tasks import Bell
 from shoal.model import names
 from shoal.model.base import Struct, decode, encode
@@ -191,12 +190,5 @@ class Records:
 
 
 def _write(folder: Path, record: Record) -> None:
-    partial = folder / "container.json.new"
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        data = encode(record)
-        if os.write(descriptor, data) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial))
-    finally:
-        os.close(descriptor)
-    os.replace(partial, folder / "container.json")
+    # Several a second while containers start: safe against every kill, not worth a disk's wait each.
+    write_atomic(folder / "container.json", encode(record), durable=False)

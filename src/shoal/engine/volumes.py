@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from shoal.kit.clock import Clock
+from shoal.kit.files import write_atomic
 from shoal.kit.ids import Ids
 from shoal.model.base import decode, encode
 from shoal.model.engine import Volume
@@ -70,9 +70,7 @@ class Volumes:
         data = self._root / name / "_data"
         data.mkdir(parents=True, exist_ok=True)
         volume = Volume(name=name, mountpoint=str(data), created_at=self._clock.now(), labels=labels)
-        partial = self._root / name / "volume.json.new"
-        partial.write_bytes(encode(volume))
-        os.replace(partial, self._root / name / "volume.json")
+        write_atomic(self._root / name / "volume.json", encode(volume))
         self._volumes[name] = volume
         return volume
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from shoal.kit.clock import Clock
+from shoal.kit.files import write_atomic
 from shoal.kit.ids import Ids
 from shoal.model import names
 from shoal.model.base import Struct, decode, encode
@@ -151,7 +151,7 @@ class LocalNetworks:
         self._networks[network.id] = network
 
     def _save(self) -> None:
-        write_private(self._path, encode(_File(networks=self.every())))
+        write_atomic(self._path, encode(_File(networks=self.every())), durable=False)
 
 
 def bridge_name(network_id: str) -> str:
@@ -182,11 +182,3 @@ def pool_of(network: LocalNetwork) -> IPAMConfig:
     if not network.ipam.config:
         raise InvalidArgument(f"network {network.name} has no address pool")
     return network.ipam.config[0]
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file, mode 0600, in one step: readers see the old or the new content."""
-    temporary = path.with_name(f".{path.name}.new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(data)
-    temporary.replace(path)

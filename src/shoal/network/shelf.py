@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shoal.kit.files import write_atomic
 from shoal.model.base import decode, encode
 from shoal.network.kernel import namespaces
-from shoal.network.local import write_private
 from shoal.network.sandbox import SandboxRecord
 
 
@@ -28,7 +28,7 @@ class Shelf:
 
     def save(self, record: SandboxRecord) -> None:
         """Keep a record."""
-        write_private(self._records / f"{record.id}.json", encode(record))
+        write_atomic(self._records / f"{record.id}.json", encode(record), durable=False)
 
     def drop(self, container_id: str) -> None:
         """Remove a container's record and namespace. Idempotent."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from pathlib import Path
 
+from shoal.kit.files import write_atomic
 from shoal.model import names
 from shoal.model.base import Struct, decode, encode
 from shoal.model.errors import NotFound, ShoalError
@@ -17,7 +18,6 @@ from shoal.model.objects import Network
 from shoal.network import mesh, places, segments
 from shoal.network.fabric import Fabric
 from shoal.network.kernel import conntrack
-from shoal.network.local import write_private
 from shoal.network.overlays import Overlays
 from shoal.network.places import Place
 from shoal.network.segments import Segment
@@ -98,7 +98,7 @@ class Swarm:
             self._state = _State(node_id=node_id, data_path_port=update.data_path_port, snapshots=list(after.values()))
             self._unfinished = True
             if changed:
-                await self._threads.run(write_private, self._path, encode(self._state))
+                await self._threads.run(write_atomic, self._path, encode(self._state), durable=False)
             self._snapshots.clear()
             self._snapshots.update(after)
             for network_id in sorted(changed):

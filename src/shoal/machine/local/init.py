@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from shoal.kit.files import write_atomic
 from shoal.machine.local import cgroups, mounts
 
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
@@ -117,13 +118,7 @@ def _set_up(spec: dict[str, Any]) -> None:
 
 def _write(path: Path, mode: int, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    with suppress(FileNotFoundError):
-        temporary.unlink()
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        file.write(text)
-    temporary.chmod(mode)
-    temporary.replace(path)
+    write_atomic(path, text.encode(), mode, durable=False)
 
 
 def _raise_limit(name: str) -> None:

@@ -1,0 +1,35 @@
+"""Files that are whole or absent: what a process that may be killed at any moment writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Put `data` at `path` with `mode`: whoever reads it sees the old file or the new one, nothing between.
+
+    `durable`: it is on the disk when this returns, and survives a power cut as well; that costs a millisecond or more.
+    A draft that a killed process left is overwritten by the next; one process writes a path at a time. Raises OSError.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(descriptor)
+    draft.chmod(mode)  # whatever the umask is
+    draft.replace(path)
+    if durable:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was renamed in `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
