@@ -134,7 +134,7 @@ class TestQemuDriver(DriverSuite):
         with creating(place) as creation:
             assert creation.stdout
             for line in creation.stdout:
-                if line.startswith("Waiting for SSH"):
+                if "Starting the machine" in line:
                     creation.kill()
         place.ok("kill", "m9")
         assert "was never finished" in place.run("start", "m9").stderr

@@ -69,8 +69,10 @@ def user(tmp_path: Path) -> Iterator[User]:
     lives = []
     try:
         yield made
-        lives = [made.life(name) for name in made.ok("ls", "-q").split()]
-        made.ok("rm", "-f", *made.ok("ls", "-q").split())
+        names = made.ok("ls", "-q").split()
+        lives = [made.life(name) for name in names]
+        if names:
+            made.ok("rm", "-f", *names)
         assert not [life for life in lives if life.process()]
         assert not (tmp_path / "shoal-machines").exists()
     finally:

@@ -27,12 +27,12 @@ def main() -> None:
     if os.fork():
         # Nobody's child: who started it need not be there when it ends.
         os._exit(0)
-    os.setsid()
     answer = os.dup(1)  # closed by exec
     try:
         os.chdir(spec["directory"])
         os.umask(0o077)
         _record(Path(spec["run_file"]))
+        os.setsid()
         if spec["tap"]:
             descriptor = open_tap(spec["netns"], spec["tap"])
             os.dup2(descriptor, spec["descriptor"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -51,25 +52,23 @@ class Life:
 
     def launch(self, command: list[str], tap: dict[str, Any]) -> None:
         """Start it; it outlives us. Raises MachineError; then nothing runs."""
-        spec = {
-            "directory": str(self.directory),
-            "run_file": str(self._run_file),
-            "log": LOG,
-            "command": command,
-            **tap,
-        }
+        spec = {"directory": str(self.directory), "run_file": str(self._run_file), "log": LOG, "command": command}
         launcher = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("launch.py"))]
-        try:
-            done = subprocess.run(
-                launcher, input=json.dumps(spec).encode(), capture_output=True, timeout=LAUNCH_TIMEOUT, check=False
-            )
-        except BaseException:
-            self.cut()
-            raise
+        process = subprocess.Popen(
+            launcher, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        with process:
+            try:
+                answer, trouble = process.communicate(json.dumps({**spec, **tap}).encode(), LAUNCH_TIMEOUT)
+            except BaseException:
+                # Who is not recorded yet is still of the launcher's group.
+                os.killpg(process.pid, signal.SIGKILL)
+                self.cut()
+                raise
         # Becoming QEMU closes both streams: only who failed has said something.
-        if trouble := (done.stdout or done.stderr).decode(errors="replace").strip():
+        if said := (answer or trouble).decode(errors="replace").strip():
             self.cut()
-            raise MachineError(f"QEMU does not start: {trouble}")
+            raise MachineError(f"QEMU does not start: {said}")
 
     def state(self) -> State:
         """What it does now."""
