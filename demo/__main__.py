@@ -20,10 +20,11 @@ def run(
     driver: str = "local",
     settings: Mapping[str, str] | None = None,
     image: str = "",
+    together: bool = False,
     show: bool = True,
 ) -> None:
     """Go through the tutorial. Raises Unexpected where something is not as the tutorial says."""
-    with workplace(docker, subnet, driver, settings) as place:
+    with workplace(docker, subnet, driver, settings, together=together) as place:
         shell = place.shell(show=show)
         if driver != "local":
             bring_image(place, shell, image)

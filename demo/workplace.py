@@ -37,10 +37,18 @@ class Workplace:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Environment variables for the driver's options."""
 
+    together: bool = False
+    """Whether local machines are on one network with the driver's, although that is not its habit."""
+
     @property
     def beside(self) -> str:
         """The driver of the machines beside the two."""
-        return "local" if self.driver in ("local", "qemu") else self.driver
+        return "local" if self.together or self.driver in ("local", "qemu") else self.driver
+
+    @property
+    def chooses_addresses(self) -> bool:
+        """Whether a machine can be told to come back at another address; else the network's DHCP server decides."""
+        return self.driver != "hyperv"
 
     @property
     def patience(self) -> float:
@@ -70,7 +78,12 @@ class Workplace:
 
 @contextmanager
 def workplace(
-    docker: str = "", subnet: str = "192.168.99", driver: str = "local", settings: Mapping[str, str] | None = None
+    docker: str = "",
+    subnet: str = "192.168.99",
+    driver: str = "local",
+    settings: Mapping[str, str] | None = None,
+    *,
+    together: bool = False,
 ) -> Iterator[Workplace]:
     """A fresh workplace, removed at the end with every machine in it. `docker` names the command line to use
     (a path of the official one); empty means Shoal's own."""
@@ -83,7 +96,7 @@ def workplace(
             (folder / "bin" / name).symlink_to(target)
         shutil.copytree(EXAMPLES / "friendlyhello", folder / "app", dirs_exist_ok=True)
         shutil.copytree(EXAMPLES / "redis", folder / "app" / "redis")
-        place = Workplace(folder, subnet, docker, driver, settings or {})
+        place = Workplace(folder, subnet, docker, driver, settings or {}, together)
         try:
             yield place
         finally:

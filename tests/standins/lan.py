@@ -2,6 +2,9 @@
 
     this computer: LINK host/24 --veth-- [namespace of the process: br0] --tap-- machines
 
+With STANDIN_NETNS the process enters that network namespace instead, which has a bridge br0 and a way to this computer
+already: machines of the stand-ins are then on one network with what else is there.
+
 The process answers DHCP too. It lives as long as somebody holds a connection to it; when it ends, the kernel takes
 everything away. A bridge on the host itself would lose what machines say to each other where Docker is installed.
 """
@@ -25,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 CLONE_NEWNET = 0x40000000
+NETNS = "STANDIN_NETNS"
 LEASE_SECONDS = 86400
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -91,6 +95,8 @@ def _start(home: Path, name: str, config: dict[str, Any]) -> None:
     assert child.stdout is not None
     if child.stdout.readline() != b"ready\n":
         raise LanError((home / f"lan-{name}.log").read_text()[-500:])
+    if os.environ.get(NETNS):
+        return
     link = link_name(home, name)
     _ip(f"link set {link} addrgenmode none", f"address add {config['host']} brd + dev {link}", f"link set {link} up")
 
@@ -136,18 +142,36 @@ def serve(home: Path, name: str, config: dict[str, Any], parent: int) -> None:
     listener = socket.socket(socket.AF_UNIX)  # Before unshare: abstract names belong to a network namespace.
     listener.bind(_socket_name(home, name))
     listener.listen()
+    if os.environ.get(NETNS):
+        namespace = os.open(os.environ[NETNS], os.O_RDONLY)
+        _check(_LIBC.setns(namespace, CLONE_NEWNET))
+        os.close(namespace)  # Open, it would keep the file from being unmounted.
+    else:
+        _make_bridge(link_name(home, name), parent)
+    dhcp = Dhcp(home / f"leases-{name}.json", config) if config.get("dhcp") else None
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    os.close(1)
+    try:
+        _run(home, listener, dhcp)
+    finally:
+        if dhcp:
+            dhcp.close()
+
+
+def _make_bridge(link: str, parent: int) -> None:
     _check(_LIBC.unshare(CLONE_NEWNET))
     _ip(
         "link set lo up",
         "link add br0 type bridge forward_delay 0",
         "link set br0 up",
-        f"link add host0 type veth peer name {link_name(home, name)} netns {parent}",
+        f"link add host0 type veth peer name {link} netns {parent}",
         "link set host0 master br0 up",
     )
-    dhcp = Dhcp(home / f"leases-{name}.json", config) if config.get("dhcp") else None
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    os.close(1)
+
+
+def _run(home: Path, listener: socket.socket, dhcp: Dhcp | None) -> None:
+    """Take members and answer DHCP, until the last member is gone."""
     members: list[socket.socket] = []
     while True:
         sources = [listener, *members, *([dhcp.socket] if dhcp else [])]
@@ -175,11 +199,16 @@ class Dhcp:
         self._server = ipaddress.IPv4Address(config["dhcp"]["server"])
         lower, upper = (int(ipaddress.IPv4Address(config["dhcp"][end])) for end in ("lower", "upper"))
         self._pool = [str(ipaddress.IPv4Address(number)) for number in range(lower, upper + 1)]
-        _ip(f"address add {self._server}/{self._host.network.prefixlen} brd + dev br0")
+        self._own = f"{self._server}/{self._host.network.prefixlen}"
+        _ip(f"address add {self._own} brd + dev br0")
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"br0")
         self.socket.bind(("", 67))
+
+    def close(self) -> None:
+        """Give its own address back."""
+        _ip(f"address del {self._own} dev br0")
 
     def answer(self) -> None:
         """Take one request and answer it: an offer for a discovery, else the lease or a refusal."""

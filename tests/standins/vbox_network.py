@@ -118,7 +118,8 @@ def bridgedifs(register: Register) -> str:
     own = {lan.link_name(home(), adapter["name"]) for adapter in register.data["adapters"]}
     text = ""
     for link in json.loads(done.stdout or "[]"):
-        if link.get("ifname") in own or "LOOPBACK" in link.get("flags", []):
+        shared = lan.NETNS in os.environ and str(link.get("ifname")).startswith("shoal")
+        if shared or link.get("ifname") in own or "LOOPBACK" in link.get("flags", []):
             continue
         for address in link.get("addr_info", []):
             interface = ipaddress.IPv4Interface(f"{address['local']}/{address['prefixlen']}")

@@ -21,9 +21,9 @@ SWITCH = "my'switch"
 
 
 @contextmanager
-def virtualbox(folder: Path) -> Iterator[dict[str, str]]:
+def virtualbox(folder: Path, *, standin: bool = False) -> Iterator[dict[str, str]]:
     """VirtualBox with an empty register of its own; gives the environment that leads to it."""
-    with _environment("VBoxManage", {"VBOX_USER_HOME": str(folder / "virtualbox")}) as environment:
+    with _environment("VBoxManage", {"VBOX_USER_HOME": str(folder / "virtualbox")}, force=standin) as environment:
         yield environment
 
 
