@@ -8,19 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shoal.machine import ssh
 from shoal.machine.driver import Context, EngineSetup, SshEndpoint
-from shoal.machine.local import boot, disk
+from shoal.machine.local import disk
 from shoal.machine.local.driver import LocalDriver
-from tests.waiting import until_sync
 
 SHOAL = Path(sys.executable).with_name("shoal")
 
@@ -28,14 +24,26 @@ _BOOT = """
 for script in /etc/init.d/*; do grep -q "Made by shoal machine" "$script" && "$script" start; done
 exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_config
 """
-_SHUTDOWN = "#!/bin/sh\nkill -TERM 1\n"
+_SYSTEMD_BOOT = """
+[ -e /etc/systemd/system/lab.target ] || rm -rf /etc/systemd/system/*.wants/*
+mkdir -p /etc/systemd/system
+printf '[Unit]\\nDefaultDependencies=no\\nWants=lab-sshd.service multi-user.target\\n' >/etc/systemd/system/lab.target
+printf '[Unit]\\nDefaultDependencies=no\\n[Service]\\nRuntimeDirectory=sshd\\nExecStart=/usr/sbin/sshd -D -e -f \\
+/etc/ssh/sshd_config\\nKillMode=process\\n' >/etc/systemd/system/lab-sshd.service
+export container=other
+exec unshare --pid --fork --kill-child --mount --mount-proc /lib/systemd/systemd --system --unit=lab.target
+"""
+"""With systemd as the host's first process, and none of this computer's services."""
+_SHUTDOWN = "#!/bin/sh\nkill $(pgrep -o -x sshd)\n"
+"""pid 1 starts sshd again, with what goes before it: as near to a reboot as it gets without systemd."""
 
 
 class _Computer(LocalDriver):
     """A local machine without an engine, and without the host's Shoal in it."""
 
     def _services(self, setup: EngineSetup) -> list[dict[str, Any]]:
-        return [{"name": "sshd", "argv": ["/bin/sh", "-c", _BOOT], "environment": disk.environment()}]
+        boots = _SYSTEMD_BOOT if self.data.get("Systemd") else _BOOT
+        return [{"name": "sshd", "argv": ["/bin/sh", "-c", boots], "environment": disk.environment()}]
 
     def _binds(self) -> list[tuple[str, str, bool]]:
         # Its pid 1 runs on this Python; neither Shoal nor what it needs is in there.
@@ -45,7 +53,7 @@ class _Computer(LocalDriver):
     def _boot_files(self, address: str, gateway: str) -> list[disk.File]:
         files = disk.boot_files(self.context.name, address, gateway, docker=False)
         own = [file for file in files if not file[0].startswith("/usr/local/bin/")]
-        return [*own, ("/usr/local/sbin/shutdown", 0o755, _SHUTDOWN)]
+        return own if self.data.get("Systemd") else [*own, ("/usr/local/sbin/shutdown", 0o755, _SHUTDOWN)]
 
 
 @dataclass
@@ -55,6 +63,7 @@ class SshHost:
     folder: Path
     subnet: str
     name: str = "host"
+    systemd: bool = False
 
     def __post_init__(self) -> None:
         directory = self.folder / "machines" / self.name
@@ -64,6 +73,7 @@ class SshHost:
     def create(self) -> None:
         """Switch it on for the first time."""
         self.driver.configure({"local-subnet": self.subnet})
+        self.driver.data["Systemd"] = self.systemd
         self.driver.create(lambda address: EngineSetup({}, [], {}))
         ssh.wait_for_banner(self.endpoint, 30)
 
@@ -72,27 +82,8 @@ class SshHost:
         self.driver.start(lambda address: EngineSetup({}, [], {}))
 
     def stop(self) -> None:
-        """Switch it off."""
-        self.driver.stop()
-
-    @contextmanager
-    def staying_on(self) -> Iterator[None]:
-        """A scope in which it comes up again whenever it goes down: what a reboot is."""
-        ended = threading.Event()
-        with ThreadPoolExecutor(1) as pool:
-            watch = pool.submit(self._watch, ended)
-            try:
-                yield
-            finally:
-                ended.set()
-                watch.result()
-
-    def _watch(self, ended: threading.Event) -> None:
-        layout = disk.Layout.of(self.driver.context.directory)
-        while not ended.is_set():
-            until_sync(lambda: ended.is_set() or boot.running(layout) is None, 3600)
-            if not ended.is_set():
-                self.start()
+        """Cut its power."""
+        self.driver.kill()
 
     def remove(self) -> None:
         """Take it away, whole."""

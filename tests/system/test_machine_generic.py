@@ -43,9 +43,9 @@ def shop_in(folder: Path, cache: Path) -> Shop:
 
 
 @contextmanager
-def running_host(folder: Path, number: int) -> Iterator[SshHost]:
+def running_host(folder: Path, number: int, *, systemd: bool = False) -> Iterator[SshHost]:
     """A host that runs; at the end nothing of it is left."""
-    made = SshHost(folder / "host", f"10.{number}.{os.getpid() % 250}.0/24")
+    made = SshHost(folder / "host", f"10.{number}.{os.getpid() % 250}.0/24", systemd=systemd)
     try:
         made.create()
         yield made
@@ -68,10 +68,10 @@ def host(tmp_path: Path) -> Iterator[SshHost]:
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[Shop, SshHost]]:
-    """A store whose machine `box` is a host; it had another engine's settings before."""
+    """A store whose machine `box` is a host with systemd; it had another engine's settings before."""
     folder = tmp_path_factory.mktemp("box")
     shop = shop_in(folder, cache)
-    with running_host(folder, 196) as host:
+    with running_host(folder, 196, systemd=True) as host:
         host.run("mkdir -p /etc/docker; cat >/etc/docker/daemon.json", b'{"hosts": ["fd://"], "storage-driver": "vfs"}')
         host.run("cat >/root/before", host.snapshot().encode())
         (folder / "said").write_text(create(shop, host, "--engine-label", "role=box"))
@@ -153,6 +153,9 @@ def test_certificates_are_renewed_while_a_container_runs(box: tuple[Shop, SshHos
     assert "restarting" not in said
     assert shown(machine) != first
     assert (process(shop), host.run(_PID)) == (container, engine)
+    host.run("systemctl restart shoald")
+    assert host.run(_PID) != engine
+    assert process(shop) == container
 
 
 def shown(machine: Host) -> bytes:
@@ -185,14 +188,14 @@ def test_a_certificate_that_is_about_to_expire_is_renewed_by_env(box: tuple[Shop
 
 
 def test_restart_reboots_and_waits(box: tuple[Shop, SshHost]) -> None:
-    """restart comes back when the host has booted again and its engine answers; data are kept."""
+    """restart comes back when the host has booted again and its engine, which the boot starts, answers; data are kept."""
     shop, host = box
-    boot = host.driver.context.directory / "local/run.json"
-    before = boot.read_bytes()
-    with host.staying_on():
-        shop.ok("restart", "box")
-    assert boot.read_bytes() != before
+    born = "stat -c %y /proc/1"
+    before = host.run(born)
+    shop.ok("restart", "box")
+    assert host.run(born) != before
     assert docker(shop, "images", "-q")
+    assert host.run("systemctl is-active shoald") == "active"
 
 
 def test_a_host_at_a_new_address_keeps_working(box: tuple[Shop, SshHost]) -> None:

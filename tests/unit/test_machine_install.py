@@ -128,7 +128,8 @@ def test_the_unit_lets_containers_outlive_the_daemon() -> None:
     assert settings["KillMode"] == "process"
     assert (settings["Type"], settings["Restart"], settings["Delegate"]) == ("notify", "always", "yes")
     assert settings["ExecStart"] == units.LAUNCHER
-    assert subprocess.run(["sh", "-n", "-c", units.SCRIPT], check=False).returncode == 0
+    for script in (units.SCRIPT, units.DOWN):
+        assert subprocess.run(["sh", "-n", "-c", script], check=False).returncode == 0
 
 
 words_of_flags = st.lists(st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"]), min_size=1))

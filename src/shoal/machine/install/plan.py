@@ -93,6 +93,7 @@ def make(facts: Facts, setup: EngineSetup, bundle: str) -> Plan:
     extra = {units.LAUNCHER: (0o755, units.launcher(engine).encode())}
     if facts.systemd:
         extra[units.SYSTEMD_UNIT] = (0o644, units.UNIT.encode())
+        extra[units.SHUTDOWN] = (0o755, units.DOWN.encode())
         order["enable"] = [["systemctl", "daemon-reload"], ["systemctl", "enable", "--quiet", "shoald"]]
     else:
         extra[units.INIT_SCRIPT] = (0o755, units.SCRIPT.encode())

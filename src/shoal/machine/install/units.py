@@ -12,7 +12,7 @@ from shoal.machine.errors import MachineError
 from shoal.machine.install.facts import MARKER
 
 ARGUMENTS, ENVIRONMENT = "/etc/shoal/shoald.args", "/etc/shoal/shoald.env"
-LAUNCHER = "/etc/shoal/engine"
+LAUNCHER, SHUTDOWN = "/etc/shoal/engine", "/etc/shoal/engine-down"
 LOG = "/var/log/shoald.log"
 SYSTEMD_UNIT, INIT_SCRIPT = "/etc/systemd/system/shoald.service", "/etc/init.d/shoald"
 
@@ -27,6 +27,7 @@ StartLimitIntervalSec=0
 Type=notify
 ExecStart={LAUNCHER}
 ExecReload=/bin/kill -HUP $MAINPID
+ExecStopPost=-{SHUTDOWN}
 # Containers outlive the daemon.
 KillMode=process
 Delegate=yes
@@ -40,6 +41,19 @@ OOMScoreAdjust=-500
 
 [Install]
 WantedBy=multi-user.target
+"""
+
+DOWN = f"""#!/bin/sh
+# {MARKER}. `shoal machine provision` writes it again.
+# When the machine goes down, and only then, its containers are ended: TERM, and KILL for those left after ten seconds.
+[ "$(systemctl is-system-running)" = stopping ] || exit 0
+processes() {{
+    find /sys/fs/cgroup/shoal /sys/fs/cgroup/*/shoal -name cgroup.procs -exec cat {{}} + 2>/dev/null | sort -u
+}}
+kill -TERM $(processes) 2>/dev/null
+for _ in $(seq 100); do [ -n "$(processes)" ] || exit 0; sleep 0.1; done
+kill -KILL $(processes) 2>/dev/null
+exit 0
 """
 
 SCRIPT = f"""#!/bin/sh
