@@ -48,9 +48,10 @@ _STDLIB_REMOVED = (
 )  # fmt: skip
 
 _MODULES_REMOVED = (
-    "drivers/gpu", "drivers/infiniband", "drivers/media", "drivers/nvme/target", "drivers/target", "fs/afs", "fs/ceph",
-    "fs/coda", "fs/dlm", "fs/gfs2", "fs/jfs", "fs/ocfs2", "fs/reiserfs", "fs/ubifs", "net/9p/9pnet_rdma.ko", "net/rds",
-    "net/sctp", "net/smc", "net/sunrpc/xprtrdma", "net/tipc",
+    "arch/x86/kvm", "drivers/gpu", "drivers/infiniband", "drivers/media", "drivers/net/ethernet", "drivers/net/wwan",
+    "drivers/nvme/target", "drivers/target", "fs/afs", "fs/btrfs", "fs/ceph", "fs/coda", "fs/dlm", "fs/gfs2", "fs/jfs",
+    "fs/nfsd", "fs/ocfs2", "fs/orangefs", "fs/reiserfs", "fs/smb/server", "fs/ubifs", "fs/xfs", "net/9p/9pnet_rdma.ko",
+    "net/rds", "net/sctp", "net/smc", "net/sunrpc/xprtrdma", "net/tipc",
 )  # fmt: skip
 
 
