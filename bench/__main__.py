@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import cluster
+from bench import cluster, machines
 from bench.daemons import CLI, Daemon, dockerd, memory, running, shoald
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -123,7 +123,7 @@ def main() -> None:
         (text, ours[key] * factor, theirs[key] * factor if key in theirs else "", unit)
         for key, (text, factor, unit) in names.items()
     ]
-    table(rows + cluster.figures())
+    table(rows + cluster.figures() + machines.figures())
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ class Unexpected(Exception):
 
 
 class Shell:
-    """One terminal. `env` and `folder` carry over from command to command."""
+    """One terminal. `env` and `folder` carry over from command to command. `patience` multiplies time limits."""
 
-    def __init__(self, env: dict[str, str], folder: Path, *, show: bool = True) -> None:
-        self.env, self.folder, self._show = env, folder, show
+    def __init__(self, env: dict[str, str], folder: Path, *, show: bool = True, patience: float = 1.0) -> None:
+        self.env, self.folder, self._show, self._patience = env, folder, show, patience
 
     def run(self, command: str, *, fails: bool = False, quiet: bool = False) -> str:
         """Type `command`; returns what it printed (both streams). Raises Unexpected when its exit status is not
@@ -49,6 +49,7 @@ class Shell:
 
     def until(self, command: str, good: Callable[[str], bool], timeout: float = 60) -> str:
         """Type `command` again and again, quietly, until its output is `good`, and then show it once."""
+        timeout *= self._patience
         deadline = time.monotonic() + timeout
         while True:
             try:

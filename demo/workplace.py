@@ -9,9 +9,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import bcrypt
@@ -24,11 +24,36 @@ USER, PASSWORD = "me", "wave-after-wave"
 
 @dataclass
 class Workplace:
-    """A temporary home with everything that the tutorial's commands use; nothing of the user's is touched."""
+    """A temporary home with everything that the tutorial's commands use; nothing of the user's is touched.
+
+    `driver` makes the tutorial's two machines. Those beside them ("your own computer", and the one that comes later)
+    are local machines where those can be on one network with the driver's, else `driver`'s, too.
+    """
 
     folder: Path
     subnet: str
     docker: str
+    driver: str = "local"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables for the driver's options."""
+
+    together: bool = False
+    """Whether local machines are on one network with the driver's, although that is not its habit."""
+
+    @property
+    def beside(self) -> str:
+        """The driver of the machines beside the two."""
+        return "local" if self.together or self.driver in ("local", "qemu") else self.driver
+
+    @property
+    def chooses_addresses(self) -> bool:
+        """Whether a machine can be told to come back at another address; else the network's DHCP server decides."""
+        return self.driver != "hyperv"
+
+    @property
+    def patience(self) -> float:
+        """How many times longer than on this computer itself things may take: virtual machines may be emulated."""
+        return 1.0 if self.driver == "local" else 6.0
 
     @property
     def host(self) -> str:
@@ -43,14 +68,23 @@ class Workplace:
             MACHINE_STORAGE_PATH=str(self.folder / "machines"),
             DOCKER_CONFIG=str(self.folder / "docker"),
             MACHINE_LOCAL_SUBNET=f"{self.subnet}.0/24",
+            QEMU_SUBNET=f"{self.subnet}.0/24",
             SHELL="/bin/bash",
+            **self.settings,
             **({"MACHINE_LOCAL_DOCKER": self.docker} if self.docker else {}),
         )
-        return Shell(env, self.folder / "app", show=show)
+        return Shell(env, self.folder / "app", show=show, patience=self.patience)
 
 
 @contextmanager
-def workplace(docker: str = "", subnet: str = "192.168.99") -> Iterator[Workplace]:
+def workplace(
+    docker: str = "",
+    subnet: str = "192.168.99",
+    driver: str = "local",
+    settings: Mapping[str, str] | None = None,
+    *,
+    together: bool = False,
+) -> Iterator[Workplace]:
     """A fresh workplace, removed at the end with every machine in it. `docker` names the command line to use
     (a path of the official one); empty means Shoal's own."""
     shoal = Path(sys.executable).parent / "shoal"
@@ -62,7 +96,7 @@ def workplace(docker: str = "", subnet: str = "192.168.99") -> Iterator[Workplac
             (folder / "bin" / name).symlink_to(target)
         shutil.copytree(EXAMPLES / "friendlyhello", folder / "app", dirs_exist_ok=True)
         shutil.copytree(EXAMPLES / "redis", folder / "app" / "redis")
-        place = Workplace(folder, subnet, docker)
+        place = Workplace(folder, subnet, docker, driver, settings or {}, together)
         try:
             yield place
         finally:
@@ -77,6 +111,16 @@ def remove_machines(place: Workplace) -> None:
     names = shell.run("shoal machine ls -q", quiet=True).split()
     if names:
         shell.run(f"shoal machine rm -f -y {' '.join(names)}", quiet=True)
+
+
+def bring_image(place: Workplace, shell: Shell, image: str) -> None:
+    """The machine image that virtual machines boot: the file `image`, or made now."""
+    if not image:
+        shell.run("docker-machine image build")
+        return
+    cache = place.folder / "machines" / "cache"
+    cache.mkdir(mode=0o700)
+    shutil.copyfile(image, cache / "shoal.iso")
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-DAEMONS = ("etcd", "conmon", "crun", "shoald", "docker-registry", "dockerd", "containerd", "redis-server", "sshd")
+DAEMONS = ("etcd", "conmon", "crun", "shoald", "docker-registry", "dockerd", "containerd", "redis-server", "sshd",
+           "qemu-system-x86_64")  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +35,10 @@ def traces() -> set[tuple[str, str]]:
     found = {("link", name) for name in os.listdir("/sys/class/net")}
     found |= {("namespace", name) for name in _names(Path("/run/netns"))}
     found |= {("machines", name) for name in _names(Path("/run/shoal-machines"))}
+    found |= {
+        ("machines", str(path))
+        for path in (*Path("/run").glob("shoal-machines-*"), *Path("/tmp").glob("shoal-machines-*"))
+    }
     found |= {("mount", line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()}
     found |= {("cgroup", str(path)) for path in Path("/sys/fs/cgroup").glob("*/*shoal*")}
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False).stdout

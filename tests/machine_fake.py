@@ -43,7 +43,7 @@ class _Power:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:
             for name in ("ca.pem", "server.pem", "server-key.pem"):
-                (Path(folder) / name).write_bytes(setup.files[f"/etc/docker/{name}"][1])
+                (Path(folder) / name).write_bytes(setup.files[f"/etc/shoal/tls/{name}"][1])
             context.load_cert_chain(f"{folder}/server.pem", f"{folder}/server-key.pem")
             context.load_verify_locations(f"{folder}/ca.pem")
         context.verify_mode = ssl.CERT_REQUIRED

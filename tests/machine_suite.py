@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shoal.machine import actions, probe
+from shoal.machine import actions, probe, ssh
 from shoal.machine.driver import Context, State, driver_class
 from shoal.machine.errors import MachineError, NotRunning
 from shoal.machine.host import Host, open_host
@@ -118,6 +118,68 @@ class DriverSuite:
         assert yard.store.names() == []
         driver.remove()
         assert driver.state() in (State.STOPPED, State.NONE)
+
+    def test_flags_are_named_after_the_driver(self, yard: Yard) -> None:
+        """Every flag begins with the driver's name, so that drivers cannot collide."""
+        assert all(flag.name.startswith(f"{yard.driver}-") for flag in driver_class(yard.driver).flags())
+
+    def test_abandoning_what_never_was_is_fine(self, yard: Yard, tmp_path: Path) -> None:
+        """`abandon` is asked about any machine, also one that was never this driver's."""
+        driver_class(yard.driver).abandon(Context("nosuch", tmp_path / "nosuch", tmp_path, yard.said.append))
+
+
+class LifeSuite:
+    """The same promises for drivers whose machines take long to boot, in one machine's life. Define `yard`, as above.
+
+    That machines are apart is seen in the tutorial, which has two.
+    """
+
+    def test_one_machine_s_life(self, yard: Yard) -> None:
+        """Created means usable; stop, start, kill, restart and removal do what they say, twice too."""
+        yard.create()
+        self._usable(yard)
+        driver = open_host(yard.store, "m1").driver
+        assert json.loads((yard.store.directory("m1") / "config.json").read_bytes())["Driver"] == driver.data
+        before = driver.address()
+        assert actions.stop(yard.store, "m1", yard.said.append)
+        assert yard.state() is State.STOPPED
+        assert not any("cutting" in line or "turning" in line for line in yard.said), (
+            "it was not shut down in good order"
+        )
+        for ask in (driver.address, driver.url):
+            with pytest.raises(NotRunning):
+                ask()
+        assert not actions.stop(yard.store, "m1", yard.said.append)
+        moved = self._start_elsewhere(yard)
+        self._usable(yard)
+        assert (open_host(yard.store, "m1").driver.address() != before) == moved
+        assert not yard.start()
+        assert actions.kill(yard.store, "m1", yard.said.append)
+        assert yard.state() is State.STOPPED
+        actions.restart(yard.store, "m1", yard.said.append, datetime.now(UTC))
+        self._usable(yard)
+        driver = open_host(yard.store, "m1").driver
+        actions.remove(yard.store, "m1", yard.said.append)
+        assert yard.store.names() == []
+        driver.remove()
+        assert driver.state() in (State.STOPPED, State.NONE)
+
+    def _usable(self, yard: Yard) -> None:
+        assert yard.state() is State.RUNNING
+        assert yard.answers()
+        driver = open_host(yard.store, "m1").driver
+        assert driver.url().startswith(f"tcp://{driver.address()}:")
+        said = ssh.run(driver.ssh(), "hostname; docker version --format '{{.Server.Version}}'")
+        assert said.text.split()[:1] == ["m1"] and said.status == 0, said
+
+    def _start_elsewhere(self, yard: Yard) -> bool:
+        """Start it at another address where the driver chooses addresses; False where it says that it does not."""
+        try:
+            yard.start(new_address=True)
+        except MachineError:
+            assert yard.start()
+            return False
+        return True
 
     def test_flags_are_named_after_the_driver(self, yard: Yard) -> None:
         """Every flag begins with the driver's name, so that drivers cannot collide."""

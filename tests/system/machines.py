@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shoal.machine.local.boot import group_name
-from shoal.machine.local.process import identify
+from shoal.machine.process import identify
 
 SHOAL = Path(sys.executable).with_name("shoal")
 

@@ -249,7 +249,7 @@ def test_an_interrupted_create_leaves_nothing(place: Shop) -> None:
         for line in creation.stdout:
             if line.startswith("Checking connection"):
                 creation.send_signal(signal.SIGTERM)
-        assert creation.wait(30) == 130
+        assert creation.wait(30) == 143
     assert place.ok("ls", "-q") == ""
     assert place.traces() == []
 

@@ -426,3 +426,30 @@ async def test_nothing_stays_open_after_the_scope(tmp_path: Path) -> None:
     assert await asyncio.wait_for(reader.read(), 5) is not None
     writer.close()
     await until(reader.at_eof, 5)
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path: Path) -> None:
+    """New connections see the certificate that its file has now; half of a new pair leaves the old one in force."""
+    cert, key = certificate(tmp_path)
+    (tmp_path / "new").mkdir()
+    fresh = certificate(tmp_path / "new")
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+
+    async with serve(context(), [[Route("GET", "/x", failing(Conflict("")))]]) as server:
+        listener = open_socket("tcp://127.0.0.1:0", tls=True)
+        await server.listen(listener, TlsOptions(cert, key))
+        port = listener.getsockname()[1]
+
+        async def shown() -> tuple[bytes, asyncio.StreamWriter]:
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust)
+            return writer.get_extra_info("ssl_object").getpeercert(binary_form=True), writer
+
+        first, kept = await shown()
+        fresh[0].replace(cert)
+        assert (await shown())[0] == first
+        fresh[1].replace(key)
+        assert (await shown())[0] != first
+        kept.write(b"GET /x HTTP/1.0\r\n\r\n")
+        await kept.drain()
+        listener.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from shoal.machine import certs
 from shoal.machine.errors import MachineError
@@ -85,3 +86,51 @@ def test_without_the_authoritys_key_nothing_is_signed(tmp_path: Path, authority:
 def test_a_machine_is_known_by_its_name_or_its_address(names: list[tuple[str, str]], fits: bool) -> None:
     """A certificate that names the machine is enough after its address changed; another machine's never is."""
     assert names_match({"subjectAltName": tuple(names)}, "m1", "10.0.0.1") is fits
+
+
+def test_an_authority_is_renewed_with_its_key(tmp_path: Path, authority: certs.Pair) -> None:
+    """Near its end the authority is made again with its old key: what it signed before is good under the new one."""
+    server = pair(tmp_path, "server")
+    certs.issue_server(server, authority, "m1", ["m1"], NOW)
+    key, late = authority.key.read_bytes(), NOW + certs.VALIDITY - timedelta(days=59)
+    assert not certs.ensure_authority(authority, late - timedelta(days=2))
+    assert certs.ensure_authority(authority, late)
+    assert authority.key.read_bytes() == key
+    issuer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
+    assert issuer.not_valid_after_utc == late + certs.VALIDITY
+    x509.load_pem_x509_certificate(server.certificate.read_bytes()).verify_directly_issued_by(issuer)
+
+
+def test_a_client_identity_is_renewed_in_time_or_when_asked(tmp_path: Path, authority: certs.Pair) -> None:
+    """The client's certificate is made again near its end, after its authority was replaced, and on request."""
+    client = pair(tmp_path, "client")
+    assert certs.ensure_client(client, authority, NOW)
+    assert not certs.ensure_client(client, authority, NOW)
+    assert certs.ensure_client(client, authority, NOW, fresh=True)
+    assert certs.ensure_client(client, authority, NOW + certs.VALIDITY - timedelta(days=59))
+    authority.certificate.unlink()
+    authority.key.unlink()
+    certs.ensure_authority(authority, NOW)
+    assert certs.ensure_client(client, authority, NOW)
+
+
+def test_docker_takes_a_certificate_that_names_the_address_and_lasts(tmp_path: Path, authority: certs.Pair) -> None:
+    """What an engine shows must name the address that docker is pointed to, and must not be about to expire."""
+    server = pair(tmp_path, "server")
+    certs.issue_server(server, authority, "m1", certs.server_names("m1", "10.0.0.1"), NOW)
+    shown = x509.load_pem_x509_certificate(server.certificate.read_bytes()).public_bytes(serialization.Encoding.DER)
+    assert certs.is_same(server, shown)
+    assert certs.serves(shown, "10.0.0.1", NOW)
+    assert not certs.serves(shown, "10.0.0.2", NOW)
+    assert not certs.serves(shown, "10.0.0.1", NOW + certs.VALIDITY - timedelta(days=59))
+
+
+def test_a_replaced_authority_ends_what_the_old_one_signed(tmp_path: Path, authority: certs.Pair) -> None:
+    """A new authority has a new key: certificates of the old one do not fit any more. Without the key it stays."""
+    server = pair(tmp_path, "server")
+    certs.issue_server(server, authority, "m1", ["m1"], NOW)
+    certs.replace_authority(authority, NOW)
+    assert not certs.is_fit(server, authority, ["m1"], NOW)
+    authority.key.unlink()
+    with pytest.raises(MachineError, match="key is missing"):
+        certs.replace_authority(authority, NOW)

@@ -14,10 +14,10 @@ from shoal.cli.flags import declare
 from shoal.cli.machine import main
 from shoal.cli.machine_command import double_dashed
 from shoal.machine import ssh
+from shoal.machine.addresses import check_address, choose_address, parse_subnet
 from shoal.machine.driver import SshEndpoint, driver_class
 from shoal.machine.errors import MachineError
 from shoal.machine.local.cgroups import Hierarchy, hierarchies, visible
-from shoal.machine.local.subnet import check_address, choose_address, parse_subnet
 from shoal.machine.provision import engine_arguments, engine_environment, ensure_identities, preparation
 from shoal.machine.record import AuthOptions, EngineOptions, HostOptions, Record
 
@@ -100,7 +100,7 @@ def test_one_letter_can_be_a_machine() -> None:
 def test_ssh_checks_the_machines_key_by_its_name(tmp_path: Path) -> None:
     """ssh is told to accept only the key that was pinned, by name; nobody's own configuration interferes."""
     known = tmp_path / "known hosts"
-    known.touch()
+    known.write_text("m1 ssh-ed25519 AAAA\n")
     words = ssh.command(SshEndpoint("10.0.0.1", 22, "root", tmp_path / "id", known, "m1"), ["-L", "1:2:3", "ls"])
     assert words[1:3] == ["-F", "none"]
     assert words[-4:] == ["m1", "-L", "1:2:3", "ls"]
@@ -163,7 +163,7 @@ def test_preparation_renews_only_what_must_be(tmp_path: Path) -> None:
     prepare = preparation(Record(name="m", driver_name="local", host_options=HostOptions(auth_options=auth)), now)
     first, same, moved = prepare("10.0.0.1"), prepare("10.0.0.1"), prepare("10.0.0.2")
     assert first.files == same.files != moved.files
-    assert first.files["/etc/docker/server-key.pem"][0] == 0o600
+    assert first.files["/etc/shoal/tls/server-key.pem"][0] == 0o600
     assert (tmp_path / "m/key.pem").stat().st_mode & 0o777 == 0o600
 
 
@@ -187,7 +187,7 @@ def test_single_dashes_are_taken() -> None:
      (["help", "ls"], 0, "Usage: docker-machine ls [OPTIONS]"), ([], 0, "Usage: docker-machine [OPTIONS] COMMAND"),
      (["nosuch"], 1, "'nosuch' is not a docker-machine command"), (["ls", "--nosuch"], 2, "unknown flag: --nosuch"),
      (["rm"], 2, "Expected to get one or more machine names"), (["active", "x"], 2, "Too many arguments given"),
-     (["create"], 2, "No machine name specified"), (["create", "a", "b"], 1, "Found extra arguments [b]"),
+     (["create"], 2, "No machine name specified"), (["create", "a_b", "c_d"], 1, "Invalid hostname specified"),
      (["env", "-u", "x"], 1, "Expected no machine name"), (["env", "a", "b"], 1, "Expected one machine name"),
      (["ls", "--filter", "x"], 1, "Unsupported filter syntax"), (["create", "-d", "nosuch", "a"], 1, "not found"),
      (["status"], 1, 'no "default" machine exists'), (["active"], 1, "No active host found"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 
@@ -21,9 +22,14 @@ EXPECTED = {
     "tcsh": 'setenv V "x";\n: Run this command to configure your shell: \n: eval `m env a`\n',
     "emacs": '(setenv "V" "x")\n;; Run this command to configure your shell: \n'
              ';; (with-temp-buffer (shell-command "m env a" (current-buffer)) (eval-buffer))\n',
+    "elvish": "set E:V = 'x'\n# Run this command to configure your shell: \n# eval (m env a | slurp)\n",
+    "xonsh": "$V = 'x'\n# Run this command to configure your shell: \n# execx($(m env a))\n",
+    "nu": "$env.V = 'x'\n# Run this command to configure your shell: \n"
+          "# m env a | lines | parse \"$env.{name} = '{value}'\" | transpose --header-row --as-record | load-env\n",
 }  # fmt: skip
 UNSET = {"bash": "unset V", "fish": "set -e V;", "powershell": "Remove-Item Env:\\\\V", "cmd": "SET V=",
-         "tcsh": "unsetenv V;", "emacs": '(setenv "V" nil)'}  # fmt: skip
+         "tcsh": "unsetenv V;", "emacs": '(setenv "V" nil)', "elvish": "unset-env V",
+         "xonsh": "${...}.pop('V', None)", "nu": "hide-env --ignore-errors V"}  # fmt: skip
 
 
 @pytest.mark.parametrize("word", EXPECTED)
@@ -37,6 +43,85 @@ def test_an_unknown_shell_is_an_error() -> None:
     """No syntax is guessed for a shell that is not known."""
     with pytest.raises(MachineError, match='Unknown shell "nosuch"'):
         shells.find("nosuch")
+
+
+def test_names_of_shells() -> None:
+    """Every word that docker-machine knew is taken, and those of its relatives."""
+    for word in (
+        "bash",
+        "zsh",
+        "sh",
+        "ksh",
+        "dash",
+        "fish",
+        "powershell",
+        "pwsh",
+        "cmd",
+        "csh",
+        "tcsh",
+        "emacs",
+        "FISH",
+    ):
+        assert shells.find(word)
+    assert shells.find("csh") is shells.find("tcsh")
+    assert shells.find("pwsh") is shells.find("powershell")
+
+
+REAL = {
+    "bash": ["bash", "-c", 'eval "$(cat)"; printenv V; eval "$(printf %s "$0")"; printenv V || echo gone'],
+    "zsh": ["zsh", "-fc", 'eval "$(cat)"; printenv V; eval "$0"; printenv V || echo gone'],
+    "fish": ["fish", "-Nc", "cat | source; printenv V; echo $argv[1] | source; printenv V; or echo gone"],
+    "elvish": [
+        "elvish",
+        "-norc",
+        "-c",
+        "eval (slurp); e:printenv V; eval $args[0]; if (not (has-env V)) { echo gone }",
+    ],
+    "tcsh": ["tcsh", "-fc", 'eval "`cat | head -1`"; printenv V; eval "$1"; printenv V || echo gone'],
+}
+"""Each reads what sets V from its standard input, and gets what unsets it as its argument."""
+VALUES = [
+    "plain",
+    "/a b/c",
+    'a"b',
+    "a'b",
+    "a$HOME",
+    "a`id`b",
+    "a!b",
+    "a\\b",
+    "a\\",
+    "C:\\Users\\me",
+    "x;y&z|(w)<>*?",
+    "ä#%~",
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("word", REAL)
+def test_real_shells_get_the_value(word: str, value: str) -> None:
+    """Each shell that is at hand takes over exactly this value, and forgets it again."""
+    shell = shells.find(word)
+    text, unset = shells.lines(shell, {"V": value}, "m env"), shell.unset.format("V")
+    argv = REAL[word]
+    extra = ["-c", unset] if word == "tcsh" else [unset]
+    if word == "tcsh":
+        argv, extra = ["tcsh", "-fc", argv[2].replace("$1", unset)], []
+    result = subprocess.run([*argv, *extra], input=text, capture_output=True, text=True, check=False, timeout=30,
+                            env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"})  # fmt: skip
+    assert result.stdout.splitlines() == [value, "gone"], result.stderr
+
+
+def test_nushell_is_given_only_what_it_can_hold() -> None:
+    """Between single quotes Nushell knows no escape: a value with one is refused rather than broken."""
+    with pytest.raises(MachineError, match="single quote"):
+        shells.lines(shells.find("nu"), {"V": "a'b"}, "m env")
+
+
+def test_xonsh_gets_python() -> None:
+    """What xonsh is given is a string of Python, whatever the value."""
+    for value in VALUES:
+        line = shells.lines(shells.find("xonsh"), {"V": value}, "m env").splitlines()[0]
+        assert ast.literal_eval(line.removeprefix("$V = ")) == value
 
 
 @given(st.text(st.characters(blacklist_characters="\0\n\r", blacklist_categories=["Cs"])))

@@ -85,12 +85,14 @@ def test_every_visible_directory_is_a_machine(tmp_path: Path) -> None:
         store.load("c")
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "..\\x"])
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "..\\x", "C:", "C:x"])
 def test_a_name_cannot_leave_the_store(tmp_path: Path, name: str) -> None:
     """No name reaches outside the machines' directory."""
     store = Store(tmp_path)
     store.machines.mkdir()
     (tmp_path / "a").mkdir()
+    for place in ("C:", "C:x"):
+        (store.machines / place).mkdir()
     assert not store.exists(name)
 
 

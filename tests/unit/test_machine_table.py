@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from shoal.machine.driver import State, register
 from shoal.machine.errors import MachineError
 from shoal.machine.record import EngineOptions, HostOptions, Record
 from shoal.machine.store import Store
 from shoal.machine.table import Row, is_active, matches, natural, parse_filters, rows
+from tests.machine_fake import FakeDriver
 
 WEB = Row("web1", "local", "Running", record=Record(host_options=HostOptions(engine_options=EngineOptions(labels=["role=Web", "plain"]))))  # fmt: skip
 
@@ -63,3 +65,22 @@ def test_broken_machines_are_shown(tmp_path: Path) -> None:
     assert "Error loading host broken" in broken.error
     assert (old.driver, old.state) == ("nosuch", "Error")
     assert 'Driver "nosuch" not found.' in old.error
+
+
+class Mistaken(FakeDriver):
+    """A driver whose author overlooked something."""
+
+    def state(self) -> State:
+        raise KeyError("InstanceId")
+
+
+def test_a_drivers_mistake_is_a_row(tmp_path: Path) -> None:
+    """A driver that fails in a way nobody foresaw has a row that says so, at once, and the others have theirs."""
+    register("mistaken", Mistaken)
+    store = Store(tmp_path)
+    for name in ("a", "b"):
+        store.save(name, replace(Record(), driver_name="mistaken" if name == "a" else "nosuch"))
+    shown = rows(store, {}, 30)
+    assert [(row.name, row.state) for row in shown] == [("a", "Error"), ("b", "Error")]
+    assert shown[0].error == "KeyError: 'InstanceId'"
+    assert shown[0].seconds < 10

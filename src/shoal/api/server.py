@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterable
@@ -14,6 +13,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from shoal.api.certificates import Certificates
 from shoal.api.context import Context
 from shoal.api.dispatch import HEADERS, Dispatcher
 from shoal.api.hijack import HijackableHandler
@@ -72,8 +72,10 @@ class ApiServer:
         if listener.family == socket.AF_UNIX:
             server = await loop.create_unix_server(self._connections, sock=listener.dup())
         elif tls is not None:
-            factory = functools.partial(TlsProtocol, tls.context(), self._connections)
-            server = await loop.create_server(factory, sock=listener.dup())
+            certificates = Certificates(tls)
+            server = await loop.create_server(
+                lambda: TlsProtocol(certificates.context(), self._connections), sock=listener.dup()
+            )
         else:
             server = await loop.create_server(self._connections, sock=listener.dup())
             _log.warning("the API on %s is open to everybody who reaches it: use --tlsverify", address(listener))

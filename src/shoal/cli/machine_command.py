@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
+from shoal.cli import machine_several as several
 from shoal.cli import usage
 from shoal.cli.flags import Flag, FlagFault, Options, declare, parse
 from shoal.machine.errors import MachineError, NoSuchMachine
 from shoal.machine.store import Store
-
-_AT_ONCE = 8
-"""How many machines are worked on at the same time."""
 
 
 class UsageFault(Exception):
@@ -31,13 +29,31 @@ class HelpShown(MachineError):
     exit_status = 0
 
 
+class Failed(MachineError):
+    """Some of several machines failed, and it was said. `done` are the names of the others."""
+
+    def __init__(self, done: list[str]) -> None:
+        super().__init__("")
+        self.done = done
+
+
+def text_of(fault: Exception) -> str:
+    """The failure in a sentence."""
+    if isinstance(fault, OSError):
+        where = f"{fault.filename}: " if fault.filename else ""
+        return f"{where}{fault.strerror or fault}"
+    return str(fault)
+
+
 class Session:
     """One command line: the program's name as typed, the command, the store, and where progress goes."""
 
     def __init__(
-        self, program: str, command: str, storage: str = "", certificates: dict[str, str] | None = None
-    ) -> None:
-        self.program, self.command = program, command
+        self, program: str, command: str, storage: str = "", certificates: dict[str, str] | None = None,
+        before: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """`before` are the words between program and command: global options."""
+        self.program, self.command, self._before = program, command, before
         self.store = Store.default(os.environ, storage)
         self.certificates = {
             key: given
@@ -53,6 +69,11 @@ class Session:
     def typed(self) -> str:
         """The command as a user types it: `shoal machine ls`."""
         return f"{self.program} {self.command}"
+
+    def typed_in_full(self, words: Sequence[str]) -> str:
+        """The whole command line with these words after the command."""
+        line = [*self.program.split(), *self._before, self.command, *words]
+        return " ".join(f'"{word}"' if " " in word or "\\" in word else word for word in line)
 
     def say(self, line: str) -> None:
         """A line of progress on standard output, whole even when several machines speak."""
@@ -105,22 +126,26 @@ class Session:
             raise MachineError("Error: Expected one machine name as an argument")
         return self.names(given)[0]
 
-    def each(self, names: Sequence[str], act: Callable[[str], object]) -> int:
-        """Do it to every machine, several at once; every failure is printed. The exit status."""
+    def each(self, names: Sequence[str], act: several.Act, *, quiet: bool = False) -> list[str]:
+        """Do it to every machine, several at once. The names of those with which it worked; all, or Failed is raised.
+
+        One machine's failure is raised as it is. Of several each is printed, in the order of the names. With `quiet`
+        nothing is said about them meanwhile.
+        """
         if len(names) == 1:
-            act(names[0])
-            return 0
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            outcomes = [pool.submit(act, name) for name in names]
-        code = 0
-        for outcome in outcomes:
-            fault = outcome.exception()
-            if isinstance(fault, MachineError):
-                self.complain(str(fault))
-                code = fault.exit_status
-            elif fault:
+            act(names[0], self.say)
+            return list(names)
+        terminal = not quiet and sys.stdout.isatty() and len(names) < shutil.get_terminal_size().lines
+        faults = several.run(names, act, several.Lines(names, sys.stdout, terminal=terminal))
+        for name, fault in faults.items():
+            if isinstance(fault, MachineError | OSError):
+                self.complain(several.named(name, text_of(fault)))
+        for fault in faults.values():
+            if not isinstance(fault, MachineError | OSError):
                 raise fault
-        return code
+        if faults:
+            raise Failed([name for name in names if name not in faults])
+        return list(names)
 
 
 def double_dashed(words: Sequence[str], flags: Sequence[Flag], *, stop: bool = False) -> list[str]:

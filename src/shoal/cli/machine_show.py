@@ -1,16 +1,15 @@
-"""ls, active, ip, url, status, inspect, env, config, version."""
+"""ls, active, ip, url, status, inspect, version."""
 
 from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from shoal.cli.machine_command import Session, UsageFault
-from shoal.machine import probe, shells, table
+from shoal.machine import probe, table
 from shoal.machine.errors import MachineError
-from shoal.machine.host import Host, open_host
+from shoal.machine.host import Say, open_host
 from shoal.machine.record import render_record
 
 _TIMEOUT = 10
@@ -88,12 +87,21 @@ def active(session: Session, words: list[str]) -> int:
 
 def ip(session: Session, words: list[str]) -> int:
     """Print addresses, in the order of the names."""
-    for name in session.names(session.options(words).args):
+    names = session.names(session.options(words, arguments="[NAME...]").args)
+    found: dict[str, str] = {}
+
+    def ask(name: str, _: Say) -> None:
         try:
-            address = open_host(session.store, name).driver.address()
+            found[name] = open_host(session.store, name).driver.address()
         except MachineError as fault:
             raise MachineError(f"Error getting IP address: {fault}") from fault
-        session.say(address)
+
+    try:
+        session.each(names, ask, quiet=True)
+    finally:
+        for name in names:
+            if name in found:
+                session.say(found[name])
     return 0
 
 
@@ -137,93 +145,6 @@ def inspect(session: Session, words: list[str]) -> int:
     return 0
 
 
-_ENV = """
-      --swarm          Classic Swarm: no longer there
-      --shell string   Force environment to be configured for a specified shell: bash, zsh, sh, fish, powershell,
-                       cmd, tcsh, emacs; default is auto-detect
-  -u, --unset          Unset variables instead of setting them
-      --no-proxy       Add machine IP to NO_PROXY environment variable
-"""
-
-
-def env(session: Session, words: list[str]) -> int:
-    """Print what configures a shell for a machine, or takes that back."""
-    given = session.options(words, _ENV)
-    shell = shells.find(given.text("shell") or _running_shell())
-    if given.flag("unset"):
-        if given.args:
-            raise MachineError("Error: Expected no machine name when the -u flag is present")
-        assignments = dict.fromkeys(
-            ["DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME", *_windows_only()]
-        )
-        if given.flag("no-proxy"):
-            assignments[shells.proxy_variable(os.environ)] = None
-        sys.stdout.write(shells.lines(shell, assignments, _typed(session, words)))
-        return 0
-    host = open_host(session.store, session.name(given.args))
-    if given.flag("swarm"):
-        raise MachineError(
-            f'"{host.name}" is not a swarm master. The --swarm flag is intended for use with swarm masters'
-        )
-    address = _checked_url(host, "Error checking TLS connection: ")
-    values: dict[str, str | None] = {
-        "DOCKER_TLS_VERIFY": "1", "DOCKER_HOST": address, "DOCKER_CERT_PATH": str(host.directory),
-        "DOCKER_MACHINE_NAME": host.name, **dict.fromkeys(_windows_only(), "true"),
-    }  # fmt: skip
-    if given.flag("no-proxy"):
-        name, value = shells.proxy_exception(os.environ, host.driver.address())
-        values[name] = value
-    sys.stdout.write(shells.lines(shell, values, _typed(session, words)))
-    return 0
-
-
-def _checked_url(host: Host, prefix: str) -> str:
-    try:
-        address = host.driver.url()
-        probe.check(address, host.name, host.directory)
-    except MachineError as fault:
-        raise MachineError(f"{prefix}{fault}") from fault
-    return address
-
-
-def _windows_only() -> list[str]:
-    return ["COMPOSE_CONVERT_WINDOWS_PATHS"] if os.name == "nt" else []
-
-
-def _typed(session: Session, words: list[str]) -> str:
-    return " ".join([session.program, session.command, *words])
-
-
-def _running_shell() -> str:
-    return shells.detect(_parents(), os.environ.get("SHELL"), windows=os.name == "nt")
-
-
-def _parents() -> list[str]:
-    """The names of our parent process and its parents, nearest first; empty where /proc does not tell."""
-    found: list[str] = []
-    pid = os.getppid()
-    try:
-        while pid > 1 and len(found) < 4:
-            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-            found.append(stat[stat.index("(") + 1 : stat.rindex(")")])
-            pid = int(stat.rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
-    return found
-
-
-def config(session: Session, words: list[str]) -> int:
-    """Print the options that point docker to a machine."""
-    given = session.options(words, "      --swarm   Classic Swarm: no longer there")
-    host = open_host(session.store, session.names(given.args)[0])
-    address = _checked_url(host, "Error running connection boilerplate: ")
-    session.say("--tlsverify")
-    for flag, file in (("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem")):
-        session.say(f"--{flag}={host.directory / file}")
-    session.say(f"-H={address}")
-    return 0
-
-
 def version(session: Session, words: list[str]) -> int:
     """Print our version, or that of a machine's engine."""
     from shoal.cli.machine import version_line
@@ -237,7 +158,4 @@ def version(session: Session, words: list[str]) -> int:
     return 0
 
 
-RUN = {
-    "ls": ls, "active": active, "ip": ip, "url": url, "status": status, "inspect": inspect, "env": env,
-    "config": config, "version": version,
-}  # fmt: skip
+RUN = {"ls": ls, "active": active, "ip": ip, "url": url, "status": status, "inspect": inspect, "version": version}

@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from shoal.machine import probe, provision
-from shoal.machine.driver import Context, State, built_in_drivers, driver_class
+from shoal.machine import provision, waits
+from shoal.machine.driver import Context, State, built_in_drivers, driver_class, traits
 from shoal.machine.errors import MachineError, NoSuchMachine
 from shoal.machine.host import Host, Say, attach, open_host, silent
+from shoal.machine.interrupts import undisturbed
 from shoal.machine.record import AuthOptions, EngineOptions, HostOptions, Record, valid_name
 from shoal.machine.store import Store
-
-SSH_TIMEOUT = 60.0
-ENGINE_TIMEOUT = 30.0
 
 Now = Callable[[], datetime]
 
@@ -62,13 +60,7 @@ def create(store: Store, request: Request, say: Say, now: datetime) -> Host:
         host.driver.check()
         say("Creating machine...")
         try:
-            host.save()
-            host.driver.create(provision.preparation(host.record, now, say))
-            host.save()
-            say("Waiting for machine to be running, this may take a few minutes...")
-            _wait_for_ssh(host, say)
-            say("Checking connection to Docker...")
-            _wait_for_engine(host)
+            _make(host, say, now)
         except BaseException as fault:
             _roll_back(host, say)
             if isinstance(fault, MachineError):
@@ -76,8 +68,23 @@ def create(store: Store, request: Request, say: Say, now: datetime) -> Host:
             if isinstance(fault, OSError):
                 raise MachineError(f"Error creating machine: {fault.filename}: {fault.strerror}") from fault
             raise
-    say("Docker is up and running!")
+    if traits(host.driver).managed:
+        say("Docker is up and running!")
     return host
+
+
+def _make(host: Host, say: Say, now: datetime) -> None:
+    host.save()
+    if not traits(host.driver).managed:
+        host.driver.create(provision.preparation(host.current, now))
+        provision.copy_client_identity(_auth(host))
+        return
+    host.driver.create(provision.preparation(host.current, now, say))
+    host.save()
+    say("Waiting for machine to be running, this may take a few minutes...")
+    waits.until_ssh(host, say)
+    say("Checking connection to Docker...")
+    waits.until_engine(host)
 
 
 def start(store: Store, name: str, say: Say, now: datetime, *, new_address: bool = False) -> bool:
@@ -91,11 +98,11 @@ def start(store: Store, name: str, say: Say, now: datetime, *, new_address: bool
         if new_address:
             host.driver.new_address()
         try:
-            host.driver.start(provision.preparation(host.record, now))
+            host.driver.start(provision.preparation(host.current, now))
         finally:
             host.save()
         say(f'Machine "{name}" was started.')
-        _wait_until_usable(host, say)
+        waits.until_usable(host, say)
     return True
 
 
@@ -104,12 +111,12 @@ def restart(store: Store, name: str, say: Say, now: datetime) -> bool:
     with store.lock(name):
         host = open_host(store, name, say)
         say(f'Restarting "{name}"...')
-        prepare = provision.preparation(host.record, now)
+        prepare = provision.preparation(host.current, now)
         try:
             (host.driver.restart if host.driver.state() is State.RUNNING else host.driver.start)(prepare)
         finally:
             host.save()
-        _wait_until_usable(host, say)
+        waits.until_usable(host, say)
     return True
 
 
@@ -168,32 +175,12 @@ def _end(store: Store, name: str, say: Say, words: tuple[str, str], act: Callabl
     return True
 
 
-def _wait_until_usable(host: Host, say: Say) -> None:
-    _wait_for_ssh(host, say)
-    say("Detecting the provisioner...")
-    _wait_for_engine(host)
-
-
-def _wait_for_ssh(host: Host, say: Say) -> None:
-    say("Waiting for SSH to be available...")
-    endpoint = host.driver.ssh()
-    probe.wait_for_ssh(endpoint.host, endpoint.port, SSH_TIMEOUT)
-
-
-def _wait_for_engine(host: Host) -> None:
-    try:
-        probe.wait_for_engine(host.driver.url(), host.name, host.directory, ENGINE_TIMEOUT)
-    except probe.ProbeError as fault:
-        log = host.driver.diagnose()
-        tail = f"\nThe last lines of its log:\n{log}" if log else ""
-        raise MachineError(f"Unable to verify the Docker daemon is listening: {fault}{tail}") from fault
-
-
 def _roll_back(host: Host, say: Say) -> None:
     """Take away what create made; where that fails too the machine stays listed, for `rm` to try again."""
     try:
-        host.driver.remove()
-        host.store.delete(host.name)
+        with undisturbed():
+            host.driver.remove()
+            host.store.delete(host.name)
     except (MachineError, OSError) as fault:
         say(f'Error removing host "{host.name}": {fault}')
 

@@ -12,9 +12,10 @@ import ipaddress
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -25,7 +26,7 @@ from shoal.machine.files import write_atomic
 VALIDITY = timedelta(days=1080)
 BACKDATED = timedelta(minutes=5)
 RENEW_BEFORE = timedelta(days=60)
-"""A server certificate with less than this left is replaced at the next start."""
+"""A certificate with less than this left is replaced at the next occasion."""
 
 
 class Pair(NamedTuple):
@@ -36,26 +37,52 @@ class Pair(NamedTuple):
 
 
 def ensure_authority(pair: Pair, now: datetime) -> bool:
-    """Make the authority if there is none; True when it was made. Raises MachineError for a key without certificate."""
+    """Make the authority if there is none; True when it was made. Raises MachineError for a key without certificate.
+
+    One that is about to expire is made again with its old key and name: what it signed stays good under the new one.
+    """
     if pair.certificate.exists():
-        return False
+        return _renew_authority(pair, now)
     if pair.key.exists():
         raise MachineError("certificate authority key already exists")
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = _subject(_user())
+    _issue_authority(pair, ec.generate_private_key(ec.SECP256R1()), _subject(_user()), now)
+    return True
+
+
+def replace_authority(pair: Pair, now: datetime) -> None:
+    """A new authority with a new key: whatever the old one signed is signed by nobody any more."""
+    if pair.certificate.exists() and not pair.key.exists():
+        raise MachineError(f"the certificate authority's key is missing: {pair.key}")
+    old = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).subject if pair.certificate.exists() else None
+    _issue_authority(pair, ec.generate_private_key(ec.SECP256R1()), old or _subject(_user()), now)
+
+
+def _renew_authority(pair: Pair, now: datetime) -> bool:
+    try:
+        old = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
+    except ValueError as fault:
+        raise MachineError(f"{pair.certificate} is no certificate") from fault
+    if old.not_valid_after_utc - now >= RENEW_BEFORE or not pair.key.exists():
+        return False
+    key = serialization.load_pem_private_key(pair.key.read_bytes(), password=None)
+    _issue_authority(pair, key, old.subject, now)
+    return True
+
+
+def _issue_authority(pair: Pair, key: Any, subject: x509.Name, now: datetime) -> None:
     builder = _builder(subject, subject, key.public_key(), now)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     builder = builder.add_extension(_usage(sign_certificates=True), critical=True)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     _write(pair, builder.sign(key, hashes.SHA256()), key)
-    return True
 
 
-def ensure_client(pair: Pair, authority: Pair, now: datetime) -> bool:
-    """Make the client identity if there is none; True when it was made."""
+def ensure_client(pair: Pair, authority: Pair, now: datetime, *, fresh: bool = False) -> bool:
+    """Make the client identity if there is none, or it is about to expire, or `fresh`; True when it was made."""
     if pair.certificate.exists():
-        return False
-    if pair.key.exists():
+        if not fresh and (not authority.key.exists() or _lasts(pair, authority, now)):
+            return False
+    elif pair.key.exists():
         raise MachineError("client key already exists")
     _issue(pair, authority, owner=f"{_user()}.<bootstrap>", names=[], purpose=ExtendedKeyUsageOID.CLIENT_AUTH, now=now)
     return True
@@ -78,18 +105,45 @@ def server_names(machine: str, address: str, extra: Iterable[str] = ()) -> list[
     return list(dict.fromkeys(name for name in (*extra, address, machine, "localhost", "127.0.0.1") if name))
 
 
-def is_fit(pair: Pair, authority: Pair, names: Iterable[str], now: datetime) -> bool:
-    """Whether the server certificate is there, covers `names`, comes from this authority and has time left."""
+def _lasts(pair: Pair, authority: Pair, now: datetime) -> bool:
+    certificate = _signed_by(pair, authority)
+    return certificate is not None and certificate.not_valid_after_utc - now >= RENEW_BEFORE
+
+
+def _signed_by(pair: Pair, authority: Pair) -> x509.Certificate | None:
+    """The pair's certificate, when it can be read and `authority` issued it."""
     try:
         certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
-        issuer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
-        certificate.verify_directly_issued_by(issuer)
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.certificate.read_bytes()))
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return None
+    return certificate
+
+
+def serves(shown: bytes, address: str, now: datetime) -> bool:
+    """Whether the certificate that an engine shows (DER) names the address (for docker) and has time left."""
+    certificate = x509.load_der_x509_certificate(shown)
+    try:
         covered = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, TypeError, x509.ExtensionNotFound):
+    except x509.ExtensionNotFound:
         return False
-    except Exception as fault:  # cryptography's InvalidSignature derives from Exception alone
-        if type(fault).__name__ != "InvalidSignature":
-            raise
+    return _general_name(address) in covered and certificate.not_valid_after_utc - now >= RENEW_BEFORE
+
+
+def is_same(pair: Pair, shown: bytes) -> bool:
+    """Whether the certificate that an engine shows (DER) is this one."""
+    certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
+    return certificate.public_bytes(serialization.Encoding.DER) == shown
+
+
+def is_fit(pair: Pair, authority: Pair, names: Iterable[str], now: datetime) -> bool:
+    """Whether the server certificate is there, covers `names`, comes from this authority and has time left."""
+    certificate = _signed_by(pair, authority)
+    if certificate is None:
+        return False
+    try:
+        covered = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
         return False
     if not pair.key.exists() or certificate.not_valid_after_utc - now < RENEW_BEFORE:
         return False
@@ -119,9 +173,7 @@ def _issue(
     _write(pair, builder.sign(signer, hashes.SHA256()), key)  # type: ignore[arg-type]
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Any, now: datetime) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -158,7 +210,7 @@ def _user() -> str:
         return "unknown"
 
 
-def _write(pair: Pair, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+def _write(pair: Pair, certificate: x509.Certificate, key: Any) -> None:
     for path in pair:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = key.private_bytes(

@@ -9,19 +9,37 @@ Drivers outside this package register a class under the entry point group `shoal
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from shoal.machine.errors import MachineError
 
 ENTRY_POINTS = "shoal.machine_drivers"
-BUILT_IN = {"local": "shoal.machine.local.driver:LocalDriver"}
-_LINUX_ONLY = {"local"}
+BUILT_IN = {
+    "generic": "shoal.machine.generic:GenericDriver",
+    "none": "shoal.machine.none:NoneDriver",
+    "local": "shoal.machine.local.driver:LocalDriver",
+    "qemu": "shoal.machine.qemu.driver:QemuDriver",
+    "virtualbox": "shoal.machine.virtualbox.driver:VirtualBoxDriver",
+    "hyperv": "shoal.machine.hyperv.driver:HypervDriver",
+    "amazonec2": "shoal.machine.cloud.amazonec2:AmazonEC2Driver",
+    "digitalocean": "shoal.machine.cloud.digitalocean:DigitalOceanDriver",
+    "google": "shoal.machine.cloud.google:GoogleDriver",
+    "azure": "shoal.machine.cloud.azure:AzureDriver",
+    "openstack": "shoal.machine.cloud.openstack:OpenStackDriver",
+    "rackspace": "shoal.machine.cloud.rackspace:RackspaceDriver",
+    "exoscale": "shoal.machine.cloud.exoscale:ExoscaleDriver",
+    "linode": "shoal.machine.cloud.linode:LinodeDriver",
+    "vultr": "shoal.machine.cloud.vultr:VultrDriver",
+    "libcloud": "shoal.machine.cloud.anycloud:AnyCloudDriver",
+}
+_LINUX_ONLY = {"local", "qemu"}
 
 
 class State(StrEnum):
@@ -67,19 +85,47 @@ class EngineSetup(NamedTuple):
     files: Mapping[str, tuple[int, bytes]]
     arguments: Sequence[str]
     environment: Mapping[str, str]
+    install_url: str = ""
+    """`none` (--engine-install-url none): nothing is to be installed, the machine has what it needs."""
+
+
+class Traits(NamedTuple):
+    """What `actions` must know of a driver's machines; a driver says so with a class attribute `traits`."""
+
+    ssh_timeout: float = 180.0
+    """Seconds until ssh must answer after create or start."""
+    engine_timeout: float = 120.0
+    """Seconds until the engine must answer then."""
+    managed: bool = True
+    """Whether the machine is ours to set up: False for an address that was only written down (`none`)."""
+
+
+def traits(driver: Driver) -> Traits:
+    """The driver's traits."""
+    found = getattr(driver, "traits", None)
+    return found if isinstance(found, Traits) else Traits()
 
 
 Prepare = Callable[[str], EngineSetup]
 """The setup for a machine at this address; makes or renews its certificates."""
 
 
+def _unsaved(_: Mapping[str, Any]) -> None:
+    """What `save` does for a machine that is in no store."""
+
+
 class Context(NamedTuple):
-    """What a driver gets: the machine's name, its directory, and where to report progress, one line at a time."""
+    """What a driver gets: the machine's name, its directory, and where to report progress, one line at a time.
+
+    `save(data)` writes the driver's data into the record now. `create` calls it as soon as something exists elsewhere
+    that `remove` must find (a cloud's instance), before it waits for anything: whatever ends it, `rm` removes all.
+    """
 
     name: str
     directory: Path
     store: Path
     say: Callable[[str], None]
+    save: Callable[[Mapping[str, Any]], None] = _unsaved
 
 
 class Driver(Protocol):
@@ -156,6 +202,42 @@ class Driver(Protocol):
         ...
 
 
+@runtime_checkable
+class Provisions(Protocol):
+    """A driver that sets its machines up otherwise than by `install.over_ssh`, which is what is done without it."""
+
+    def provision(self, prepare: Prepare) -> None:
+        """Bring the running machine to what `prepare` says. Changed nothing, nothing is restarted."""
+        ...
+
+
+@runtime_checkable
+class Upgrades(Protocol):
+    """A driver that brings this client's Shoal to its machines otherwise than by `install.over_ssh(upgrade=True)`."""
+
+    def upgrade(self, prepare: Prepare) -> None:
+        """Bring it, and start it."""
+        ...
+
+
+@runtime_checkable
+class Restarts(Protocol):
+    """A driver whose engines are restarted otherwise than by `install.renew.restart`."""
+
+    def restart_engine(self) -> None:
+        """Restart the engine alone; its containers go on."""
+        ...
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """A driver of hosts whose address only the user knows."""
+
+    def move(self, address: str) -> None:
+        """The host is at `address` now. Raises MachineError for what is no address."""
+        ...
+
+
 _registered: dict[str, type[Driver]] = {}
 
 
@@ -182,5 +264,10 @@ def driver_class(name: str) -> type[Driver]:
 
 
 def built_in_drivers() -> list[type[Driver]]:
-    """The drivers of this package that work on this operating system."""
-    return [driver_class(name) for name in BUILT_IN if name not in _LINUX_ONLY or sys.platform == "linux"]
+    """The drivers of this package that work on this operating system and whose extras are installed."""
+    found = []
+    for name in BUILT_IN:
+        if name not in _LINUX_ONLY or sys.platform == "linux":
+            with contextlib.suppress(ImportError, MachineError):
+                found.append(driver_class(name))
+    return found

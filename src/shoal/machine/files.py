@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Put `data` at `path` with `mode`: another process sees the old file or the new one, nothing between."""
+    """Put `data` at `path` with `mode`: another process sees the old file or the new one, nothing between.
+
+    Unlike `kit.files.write_atomic` for any number of writers at once, and for every operating system.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    # On Windows a descriptor would turn line ends into its own without this.
+    binary = getattr(os, "O_BINARY", 0)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -68,7 +74,12 @@ def _acquire(descriptor: int) -> None:
     if sys.platform == "win32":
         import msvcrt
 
-        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+        # Its own waiting gives up after ten seconds.
+        while True:
+            with suppress(OSError):
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+                return
+            time.sleep(0.05)
     else:
         import fcntl
 

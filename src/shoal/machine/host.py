@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from shoal.machine.driver import Context, Driver, driver_class
+from shoal.machine.errors import MachineError
 from shoal.machine.record import Record
 from shoal.machine.store import Store
 
@@ -37,13 +38,21 @@ class Host(NamedTuple):
         """Its directory: DOCKER_CERT_PATH."""
         return self.store.directory(self.record.name)
 
+    @property
+    def current(self) -> Record:
+        """Its record with what the driver remembers by now."""
+        return replace(self.record, driver=dict(self.driver.data))
+
     def save(self) -> None:
         """Write its record with what the driver has to remember."""
-        self.store.save(self.name, replace(self.record, driver=dict(self.driver.data)))
+        self.store.save(self.name, self.current)
 
 
 def open_host(store: Store, name: str, say: Say = silent) -> Host:
-    """Load machine `name`. Raises NoSuchMachine, or MachineError when record or driver cannot be had."""
+    """Load machine `name`. Raises NoSuchMachine, or MachineError when its record cannot be read.
+
+    Without its driver it can still be looked at and used as far as its record tells: `stranded`.
+    """
     return attach(store, store.load(name), say)
 
 
@@ -53,5 +62,19 @@ def attach(store: Store, record: Record, say: Say = silent) -> Host:
     def named(line: str) -> None:
         say(f"({record.name}) {line}")
 
-    context = Context(record.name, store.directory(record.name), store.root, named)
-    return Host(store, record, driver_class(record.driver_name)(context, dict(record.driver)))
+    def save(data: Mapping[str, Any]) -> None:
+        store.save(record.name, replace(record, driver=dict(data)))
+
+    context = Context(record.name, store.directory(record.name), store.root, named, save)
+    return Host(store, record, _driver(context, record))
+
+
+def _driver(context: Context, record: Record) -> Driver:
+    data = dict(record.driver)
+    try:
+        found = driver_class(record.driver_name)
+    except MachineError as missing:
+        from shoal.machine.stranded import StrandedDriver
+
+        return StrandedDriver(context, data, missing)
+    return found(context, data)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,8 +18,41 @@ from urllib.parse import urlsplit
 from shoal.machine.errors import MachineError
 
 
+class Cause(StrEnum):
+    """Why an engine could not be asked."""
+
+    OTHER = ""
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    EXPIRED = "expired"
+    WRONG_HOST = "wrong host"
+    UNKNOWN_CA = "unknown authority"
+    NOT_ACCEPTED = "not accepted"
+
+
+_ADVICE = {
+    Cause.REFUSED: "The machine is reached, but no engine listens there. `provision {name}` starts it, "
+    "and its log says why it ended.",
+    Cause.TIMEOUT: "Nothing came back. Is the machine running (`status {name}`), and does a VPN or a firewall stand "
+    "between?",
+    Cause.EXPIRED: "`regenerate-certs {name}` renews it. Containers keep running.",
+    Cause.WRONG_HOST: "Either another machine answers there, or this one's certificate is too old to name it: "
+    "`regenerate-certs {name}` renews it. Containers keep running.",
+    Cause.UNKNOWN_CA: "The engine has another store's certificates: `provision {name}` gives it this one's.",
+    Cause.NOT_ACCEPTED: "The engine does not know this store's authority: `provision {name}` gives it ours.",
+}
+
+
 class ProbeError(MachineError):
     """The engine could not be asked; the message says why."""
+
+    def __init__(self, message: str, cause: Cause = Cause.OTHER) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+    def advice(self, name: str) -> str:
+        """What the user of machine `name` can do about it; empty where nothing is known."""
+        return _ADVICE.get(self.cause, "").format(name=name)
 
 
 def version(url: str, name: str, directory: Path, timeout: float = 10.0) -> str:
@@ -32,6 +66,16 @@ def check(url: str, name: str, directory: Path, timeout: float = 20.0) -> None:
     target = urlsplit(url)
     with _explained(url), _connect(target.hostname or "", target.port or 2376, name, directory, timeout):
         pass
+
+
+def certificate(url: str, name: str, directory: Path, timeout: float = 10.0) -> bytes:
+    """The certificate that the engine shows (DER), after it took ours and we it. Raises ProbeError."""
+    target = urlsplit(url)
+    with (
+        _explained(url),
+        _connect(target.hostname or "", target.port or 2376, name, directory, timeout) as connection,
+    ):
+        return connection.getpeercert(binary_form=True) or b""
 
 
 def wait_for_engine(url: str, name: str, directory: Path, timeout: float) -> str:
@@ -87,9 +131,14 @@ def _connect(host: str, port: int, name: str, directory: Path, timeout: float) -
     except BaseException:
         plain.close()
         raise
-    if not names_match(secure.getpeercert() or {}, name, host):
+    certificate = secure.getpeercert() or {}
+    if not names_match(certificate, name, host):
         secure.close()
-        raise ProbeError(f"the certificate of {host}:{port} is valid neither for {name} nor for {host}")
+        raise ProbeError(
+            f'There was an error validating certificates for host "{host}:{port}": '
+            f"certificate is valid for {_names(certificate)}, not {name} or {host}",
+            Cause.WRONG_HOST,
+        )
     return secure
 
 
@@ -113,20 +162,33 @@ def _explained(url: str) -> Any:
     except MachineError:
         raise
     except ssl.SSLCertVerificationError as fault:
-        raise ProbeError(f'There was an error validating certificates for host "{where}": {_verify(fault)}') from fault
+        cause = _CAUSES.get(fault.verify_code, Cause.OTHER)
+        reason = _WORDS.get(cause, fault.verify_message)
+        raise ProbeError(f'There was an error validating certificates for host "{where}": {reason}', cause) from fault
     except ssl.SSLError as fault:
-        raise ProbeError(f'There was an error validating certificates for host "{where}": {fault.reason}') from fault
+        refused = "ALERT" in (fault.reason or "")
+        raise ProbeError(
+            f'There was an error validating certificates for host "{where}": {fault.reason}',
+            Cause.NOT_ACCEPTED if refused else Cause.OTHER,
+        ) from fault
     except FileNotFoundError as fault:
         raise ProbeError("a certificate is missing in the machine's directory (ca.pem, cert.pem, key.pem)") from fault
     except TimeoutError as fault:
-        raise ProbeError(f"Cannot connect to the docker engine endpoint {where}: i/o timeout") from fault
+        raise ProbeError(f"Cannot connect to the docker engine endpoint {where}: i/o timeout", Cause.TIMEOUT) from fault
     except (OSError, http.client.HTTPException, ValueError) as fault:
         reason = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
-        raise ProbeError(f"Cannot connect to the docker engine endpoint {where}: {reason.lower()}") from fault
+        cause = Cause.REFUSED if isinstance(fault, ConnectionRefusedError) else Cause.OTHER
+        raise ProbeError(f"Cannot connect to the docker engine endpoint {where}: {reason.lower()}", cause) from fault
 
 
-def _verify(fault: ssl.SSLCertVerificationError) -> str:
-    known = {10: "certificate has expired or is not yet valid", 9: "certificate has expired or is not yet valid",
-             18: "certificate signed by unknown authority", 19: "certificate signed by unknown authority",
-             20: "certificate signed by unknown authority", 7: "certificate signed by unknown authority"}  # fmt: skip
-    return known.get(fault.verify_code, fault.verify_message)
+# X509_V_ERR_*: openssl/x509_vfy.h
+_CAUSES = {9: Cause.EXPIRED, 10: Cause.EXPIRED,
+           **dict.fromkeys((2, 7, 18, 19, 20, 21), Cause.UNKNOWN_CA)}  # fmt: skip
+_WORDS = {
+    Cause.EXPIRED: "certificate has expired or is not yet valid",
+    Cause.UNKNOWN_CA: "certificate signed by unknown authority",
+}
+
+
+def _names(certificate: Mapping[str, Any]) -> str:
+    return ", ".join(value for _, value in certificate.get("subjectAltName", ())) or "nothing"

@@ -12,8 +12,8 @@ from shoal.machine.errors import MachineError
 from shoal.machine.files import write_atomic
 from shoal.machine.record import AuthOptions, EngineOptions, Record
 
-REMOTE = "/etc/docker"
-"""Where certificates lie on a machine."""
+REMOTE = "/etc/shoal/tls"
+"""Where certificates lie on a machine: not in /etc/docker, which may be another engine's."""
 
 _DROPPED = ("aufs", "overlay")
 """Storage drivers of old that no engine has any more: accepted, without effect."""
@@ -34,6 +34,12 @@ def engine_arguments(options: EngineOptions, driver: str, port: int = 2376) -> l
         arguments += ["--storage-driver", options.storage_driver]
     arguments += [flag if flag.startswith("-") else f"--{flag}" for flag in options.arbitrary_flags]
     return arguments
+
+
+def engine_port(record: Record) -> int:
+    """Where the machine's engine is to listen: 2376, unless its driver has an EnginePort."""
+    port = record.driver.get("EnginePort")
+    return port if isinstance(port, int) and port else 2376
 
 
 def engine_environment(options: EngineOptions) -> dict[str, str]:
@@ -57,8 +63,24 @@ def authority_pair(auth: AuthOptions) -> certs.Pair:
     return certs.Pair(Path(auth.ca_cert_path), Path(auth.ca_private_key_path))
 
 
+def has_authority(auth: AuthOptions) -> bool:
+    """Whether certificates can be made here: a store that was given by a colleague has no authority's key."""
+    return Path(auth.ca_private_key_path).is_file()
+
+
+def replace_identities(auth: AuthOptions, now: datetime) -> Mapping[str, Path]:
+    """A new authority and a new client identity, whatever there was; what was made, by its name.
+
+    Machines that were not told of them go on with the old ones, of which their directories have copies.
+    """
+    certs.replace_authority(authority_pair(auth), now)
+    client = certs.Pair(Path(auth.client_cert_path), Path(auth.client_key_path))
+    certs.ensure_client(client, authority_pair(auth), now, fresh=True)
+    return {"CA": Path(auth.ca_cert_path), "client certificate": Path(auth.client_cert_path)}
+
+
 def ensure_identities(auth: AuthOptions, now: datetime) -> Mapping[str, Path]:
-    """Make the authority and the client identity where they are missing; what was made, by its name."""
+    """Make the authority and the client identity where they are missing or expire; what was made, by its name."""
     made = {}
     if certs.ensure_authority(authority_pair(auth), now):
         made["CA"] = Path(auth.ca_cert_path)
@@ -76,10 +98,21 @@ def copy_client_identity(auth: AuthOptions) -> None:
         write_atomic(Path(auth.store_path) / name, Path(source).read_bytes(), mode)
 
 
-def preparation(record: Record, now: datetime, say: Callable[[str], None] = lambda line: None) -> Prepare:
+def is_current(auth: AuthOptions) -> bool:
+    """Whether the machine's directory has the authority and the client identity that the store has now."""
+    pairs = (("ca.pem", auth.ca_cert_path), ("cert.pem", auth.client_cert_path), ("key.pem", auth.client_key_path))
+    try:
+        return all((Path(auth.store_path) / name).read_bytes() == Path(path).read_bytes() for name, path in pairs)
+    except FileNotFoundError:
+        return False
+
+
+def preparation(
+    record: Record, now: datetime, say: Callable[[str], None] = lambda line: None, *, fresh: bool = False
+) -> Prepare:
     """What a driver asks once it knows the machine's address: a certificate that fits it, and the engine's flags.
 
-    A certificate that covers the address and has time left is kept. `say` hears what is done.
+    A certificate that covers the address and has time left is kept, unless `fresh`. `say` hears what is done.
     """
     auth, options = record.host_options.auth_options, record.host_options.engine_options
     if auth is None:
@@ -90,7 +123,7 @@ def preparation(record: Record, now: datetime, say: Callable[[str], None] = lamb
         names = certs.server_names(record.name, address, auth.server_cert_sans or [])
         say("Copying certs to the local machine directory...")
         copy_client_identity(auth)
-        if not certs.is_fit(pair, authority, names, now):
+        if fresh or not certs.is_fit(pair, authority, names, now):
             certs.issue_server(pair, authority, record.name, names, now)
         say("Copying certs to the remote machine...")
         files = {
@@ -99,6 +132,7 @@ def preparation(record: Record, now: datetime, say: Callable[[str], None] = lamb
             f"{REMOTE}/server-key.pem": (0o600, pair.key.read_bytes()),
         }
         say("Setting Docker configuration on the remote daemon...")
-        return EngineSetup(files, engine_arguments(options, record.driver_name), engine_environment(options))
+        arguments = engine_arguments(options, record.driver_name, engine_port(record))
+        return EngineSetup(files, arguments, engine_environment(options), options.install_url)
 
     return prepare

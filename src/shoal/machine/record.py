@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-CONFIG_VERSION = 3
+from shoal.machine.migrate import VERSION as CONFIG_VERSION
+from shoal.machine.migrate import migrated
 
 _NAMES = {
     "selinux_enabled": "SelinuxEnabled",
@@ -110,13 +111,13 @@ def valid_name(name: str) -> bool:
 
 
 def parse_record(data: bytes) -> Record:
-    """The record in a config.json. Raises ValueError (msgspec's) when it is not one."""
+    """The record in a config.json of any version. Raises ValueError (msgspec's) when it is not one."""
     raw = msgspec.json.decode(data)
     if not isinstance(raw, dict):
         raise ValueError("config.json is not an object")
-    if int(raw.get("ConfigVersion", 0)) > CONFIG_VERSION:
-        raise ValueError("config version is from the future -- you should upgrade your Docker Machine client")
-    return msgspec.convert(_without_nulls(raw), Record)
+    raw = migrated(raw)
+    # What is null has its default; in the driver's own data it stays what it is.
+    return msgspec.convert({**_without_nulls(raw), "Driver": raw["Driver"]}, Record)
 
 
 def _without_nulls(value: Any) -> Any:

@@ -25,21 +25,41 @@ def _escaping(escape: str, characters: str) -> Callable[[str], str]:
     return quote
 
 
+def _plain_for_nu(value: str) -> str:
+    """Between single quotes Nushell takes everything as it is, and has no way to write a single quote."""
+    if "'" in value:
+        raise MachineError(f"Nushell cannot be given a value with a single quote: {value}")
+    return value
+
+
+def _for_csh(value: str) -> str:
+    """In csh nothing can be escaped between double quotes but the history character: such pieces have other quotes."""
+    return "".join(f"\"'{c}'\"" if c in '"$`' else "\\!" if c == "!" else c for c in value)
+
+
 _POSIX = Shell('export {0}="{1}"', "unset {0}", "#", "eval $({0})", _escaping("\\", '\\"$`'))
 _FISH = Shell('set -gx {0} "{1}";', "set -e {0};", "#", "eval ({0})", _escaping("\\", '\\"$'))
 _POWERSHELL = Shell('$Env:{0} = "{1}"', "Remove-Item Env:\\\\{0}", "#", "& {0} | Invoke-Expression",
                     _escaping("`", '`"$'))  # fmt: skip
 _CMD = Shell("SET {0}={1}", "SET {0}=", "REM", "\t@FOR /f \"tokens=*\" %i IN ('{0}') DO @%i",
              lambda value: _escaping("^", "^&|<>")(value).replace("%", "%%"))  # fmt: skip
-_TCSH = Shell('setenv {0} "{1}";', "unsetenv {0};", ":", "eval `{0}`", _escaping("\\", '\\"$`!'))
+_TCSH = Shell('setenv {0} "{1}";', "unsetenv {0};", ":", "eval `{0}`", _for_csh)
 _EMACS = Shell('(setenv "{0}" "{1}")', '(setenv "{0}" nil)', ";;",
                '(with-temp-buffer (shell-command "{0}" (current-buffer)) (eval-buffer))',
                _escaping("\\", '\\"'))  # fmt: skip
 
+_ELVISH = Shell("set E:{0} = '{1}'", "unset-env {0}", "#", "eval ({0} | slurp)",
+                lambda value: value.replace("'", "''"))  # fmt: skip
+_XONSH = Shell("${0} = '{1}'", "${{...}}.pop('{0}', None)", "#", "execx($({0}))", _escaping("\\", "\\'"))
+# The lines are valid Nushell; since it evaluates no text, the hint picks the values out of them.
+_NU = Shell("$env.{0} = '{1}'", "hide-env --ignore-errors {0}", "#",
+            "{0} | lines | parse \"$env.{{name}} = '{{value}}'\" | transpose --header-row --as-record | load-env",
+            _plain_for_nu)  # fmt: skip
+
 SHELLS: Mapping[str, Shell] = {
     "bash": _POSIX, "zsh": _POSIX, "sh": _POSIX, "dash": _POSIX, "ash": _POSIX, "ksh": _POSIX, "mksh": _POSIX,
     "fish": _FISH, "powershell": _POWERSHELL, "pwsh": _POWERSHELL, "cmd": _CMD, "tcsh": _TCSH, "csh": _TCSH,
-    "emacs": _EMACS,
+    "emacs": _EMACS, "elvish": _ELVISH, "xonsh": _XONSH, "nu": _NU, "nushell": _NU,
 }  # fmt: skip
 
 

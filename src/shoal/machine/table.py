@@ -15,7 +15,7 @@ from shoal.machine import probe
 from shoal.machine.driver import State
 from shoal.machine.errors import MachineError, NotRunning
 from shoal.machine.host import Host, open_host
-from shoal.machine.record import Record
+from shoal.machine.record import Record, SwarmOptions
 from shoal.machine.store import Store
 
 COLUMNS = {
@@ -43,18 +43,23 @@ class Row(NamedTuple):
     active: bool | None = None
     seconds: float = 0.0
     record: Record | None = None
+    swarm: str = ""
+    """The master of the classic Swarm that the machine was made for, by docker-machine."""
+    swarm_active: bool = False
+    """Whether DOCKER_HOST points to the classic Swarm that this machine is the master of."""
 
     @property
     def mark(self) -> str:
         """The ACTIVE column: `*`, `-`, or nothing when it is not known."""
-        return "" if self.active is None else "*" if self.active else "-"
+        return "" if self.active is None else "* (swarm)" if self.swarm_active else "*" if self.active else "-"
 
     def fields(self) -> Mapping[str, Any]:
         """The row by its template names."""
         options = self.record.host_options if self.record else None
         return {
-            "Name": self.name, "Active": self.mark, "ActiveHost": bool(self.active), "ActiveSwarm": False,
-            "DriverName": self.driver, "State": self.state, "URL": self.url, "Swarm": "", "Error": self.error,
+            "Name": self.name, "Active": self.mark, "ActiveHost": bool(self.active),
+            "ActiveSwarm": self.swarm_active, "Swarm": self.swarm,
+            "DriverName": self.driver, "State": self.state, "URL": self.url, "Error": self.error,
             "DockerVersion": self.version, "ResponseTime": f"{self.seconds * 1000:.0f}ms",
             "SwarmOptions": to_builtins(options.swarm_options) if options else {},
             "EngineOptions": to_builtins(options.engine_options) if options else {},
@@ -90,7 +95,7 @@ def matches(row: Row, filters: Filters) -> bool:
         "state": lambda wanted: row.state.lower() == wanted.lower(),
         "name": lambda wanted: re.search(wanted, row.name) is not None,
         "label": lambda wanted: any(_label_matches(label, wanted) for label in labels),
-        "swarm": lambda wanted: wanted == "",
+        "swarm": lambda wanted: row.swarm.removesuffix(" (master)").lower() == wanted.lower(),
     }
     return all(any(tests[key](value) for value in values) for key, values in filters.items())
 
@@ -127,7 +132,27 @@ def rows(store: Store, environment: Mapping[str, str], timeout: float, *, versio
     with done:
         while len(found) < len(names) and (left := deadline - time.monotonic()) > 0:
             done.wait(left)
-        return [found.get(name) or _late(store, name, timeout) for name in names]
+        return with_swarms([found.get(name) or _late(store, name, timeout) for name in names], environment)
+
+
+def with_swarms(rows: Sequence[Row], environment: Mapping[str, str]) -> list[Row]:
+    """The rows with what they have to do with classic Swarm: who has the same discovery address belongs together."""
+    swarms = [row.record.host_options.swarm_options if row.record else None for row in rows]
+    masters = {swarm.discovery: row.name for row, swarm in zip(rows, swarms, strict=True) if swarm and swarm.master}
+    found = []
+    for row, swarm in zip(rows, swarms, strict=True):
+        if swarm and swarm.discovery in masters and swarm.discovery:
+            master = " (master)" if swarm.master else ""
+            row = row._replace(swarm=masters[swarm.discovery] + master)
+        if swarm and swarm.master and row.url:
+            row = row._replace(swarm_active=is_active(swarm_url(row.url, swarm), environment))
+        found.append(row)
+    return found
+
+
+def swarm_url(url: str, swarm: SwarmOptions) -> str:
+    """Where a classic Swarm's manager answers on the machine whose engine is at `url`."""
+    return f"{url.rpartition(':')[0]}:{swarm.host.rpartition(':')[2]}"
 
 
 def _late(store: Store, name: str, timeout: float) -> Row:
@@ -158,7 +183,10 @@ def _row(store: Store, name: str, environment: Mapping[str, str], timeout: float
     except NotRunning:
         row = row._replace(state=State.STOPPED, url="", active=False)
     except MachineError as fault:
-        row = row._replace(error=str(fault).strip().replace("\n", " "))
+        row = row._replace(error=str(fault).strip().replace("\n", " "), state=row.state or State.ERROR)
+    except Exception as fault:
+        # One driver's mistake must not take the others' rows with it.
+        row = row._replace(error=f"{type(fault).__name__}: {fault}", state=row.state or State.ERROR)
     return row._replace(seconds=time.monotonic() - began)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from shoal.machine.errors import MachineError
 from shoal.machine.local import cgroups
 from shoal.machine.local.disk import Layout
-from shoal.machine.local.process import Identity, alive, end
-from shoal.machine.local.subnet import Subnet
+from shoal.machine.process import Identity, alive, end
+from shoal.machine.subnet import Subnet
 
 BOOT_TIMEOUT = 30.0
 STOP_TIMEOUT = 12.0

@@ -9,18 +9,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State
+from shoal.machine import ssh
+from shoal.machine.addresses import DEFAULT, Member, check_address, memberships, parse_subnet
+from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State, Traits
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
 from shoal.machine.local import boot, cgroups, disk
-from shoal.machine.local.subnet import DEFAULT, Member, Subnet, check_address, memberships, parse_subnet
+from shoal.machine.subnet import RUN, Subnet
 
 ENGINE_PORT = 2376
+_ENGINE_PROCESS = (
+    "grep -lz -e ^/var/lib/shoal$ $(grep -l '^PPid:.1$' /proc/[0-9]*/status | sed s/status$/cmdline/) | "
+    "head -n 1 | cut -d / -f 3"
+)
 _TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "sshd": "openssh-server"}
 
 
 class LocalDriver:
     """One local machine. `data`: Subnet, IPAddress, DockerCLI, Engine, Made, and docker-machine's common fields."""
+
+    traits = Traits(ssh_timeout=60.0, engine_timeout=30.0)
 
     def __init__(self, context: Context, data: dict[str, Any]) -> None:
         self.context = context
@@ -98,6 +106,27 @@ class LocalDriver:
             raise MachineError(f'"{self.context.name}" was never finished: remove it and create it again')
         self._boot(prepare)
 
+    def provision(self, prepare: Prepare) -> None:
+        """Hand the certificates over. The engine's options are those of the last start."""
+        from shoal.machine.install import renew
+
+        setup = prepare(self.address())
+        renew.hand_over(self.ssh(), setup.files)
+        running = ssh.run(self.ssh(), f"tr '\\0' '\\n' </proc/$({_ENGINE_PROCESS})/cmdline").output.decode()
+        if "\n".join(setup.arguments) not in running:
+            self.context.say(f'Other engine options: they count from the next restart of "{self.context.name}" on.')
+
+    def upgrade(self, prepare: Prepare) -> None:
+        """The machine has this computer's Shoal: its engine only has to begin again."""
+        self.provision(prepare)
+        self.restart_engine()
+
+    def restart_engine(self) -> None:
+        """End the engine: pid 1 starts it again. Containers go on."""
+        done = ssh.run(self.ssh(), f"pid=$({_ENGINE_PROCESS}) && kill $pid && tail --pid=$pid -f /dev/null")
+        if done.status:
+            raise MachineError(f"the engine does not end: {done.trouble}")
+
     def new_address(self) -> None:
         """Have another address at the next start."""
         self._avoid = self.data.get("IPAddress")
@@ -126,7 +155,7 @@ class LocalDriver:
     @staticmethod
     def abandon(context: Context) -> None:
         """Remove what a machine left whose record is lost: its run file and its membership tell enough."""
-        for subnet, address in memberships(context.directory) or [(DEFAULT, "")]:
+        for subnet, address in memberships(context.directory, RUN) or [(DEFAULT, "")]:
             LocalDriver(context, {"Subnet": subnet, "IPAddress": address}).remove()
 
     def state(self) -> State:
@@ -177,13 +206,16 @@ class LocalDriver:
             "first_boot": first is not None, "hidden": disk.HIDDEN, "stop_timeout": boot.STOP_TIMEOUT,
             "files": [
                 *(first or []),
-                *disk.boot_files(self.context.name, address, subnet.gateway, docker=not self.data.get("DockerCLI")),
+                *self._boot_files(address, subnet.gateway),
                 *_texts(setup),
             ],
             "services": self._services(setup),
         }  # fmt: skip
         boot.launch(self._layout, spec, subnet, address)
         self.context.say("Waiting for an IP...")
+
+    def _boot_files(self, address: str, gateway: str) -> list[disk.File]:
+        return disk.boot_files(self.context.name, address, gateway, docker=not self.data.get("DockerCLI"))
 
     def _services(self, setup: EngineSetup) -> list[dict[str, Any]]:
         engine = self.data.get("Engine") or "/usr/local/bin/shoald"

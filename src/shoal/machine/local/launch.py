@@ -46,7 +46,7 @@ def main() -> None:
 
 def _record(path: Path, pid: int) -> None:
     from shoal.machine.files import write_atomic
-    from shoal.machine.local.process import identify
+    from shoal.machine.process import identify
 
     identity = identify(pid)
     write_atomic(path, json.dumps(identity._asdict() if identity else {}).encode())

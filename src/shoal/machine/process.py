@@ -37,8 +37,8 @@ def alive(process: Identity) -> bool:
     return identify(process.pid) == process
 
 
-def end(process: Identity, number: signal.Signals, timeout: float) -> bool:
-    """Send the signal and wait until the process has ended; False when it has not after `timeout` seconds."""
+def end(process: Identity, number: signal.Signals | None, timeout: float) -> bool:
+    """Send the signal (or none) and wait until the process has ended; False when it has not after `timeout` seconds."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
@@ -46,7 +46,8 @@ def end(process: Identity, number: signal.Signals, timeout: float) -> bool:
     try:
         if not alive(process):
             return True
-        signal.pidfd_send_signal(descriptor, number)
+        if number is not None:
+            signal.pidfd_send_signal(descriptor, number)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         deadline = time.monotonic() + timeout

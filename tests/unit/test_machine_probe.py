@@ -1,0 +1,94 @@
+"""Why an engine cannot be asked: every reason has its own words, and its own advice."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shoal.machine import certs, probe
+from shoal.machine.probe import Cause
+
+NOW = datetime.now(UTC)
+
+
+def identities(folder: Path) -> certs.Pair:
+    """A machine's directory: authority and client; the authority."""
+    folder.mkdir()
+    authority = certs.Pair(folder / "ca.pem", folder / "ca-key.pem")
+    certs.ensure_authority(authority, NOW)
+    certs.ensure_client(certs.Pair(folder / "cert.pem", folder / "key.pem"), authority, NOW)
+    return authority
+
+
+@contextmanager
+def engine(folder: Path, trusts: Path, server: certs.Pair) -> Iterator[str]:
+    """Something that does one TLS handshake after the other."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*server)
+    context.load_verify_locations(trusts)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def shake() -> None:
+            connection, _ = listener.accept()
+            try:
+                context.wrap_socket(connection, server_side=True).close()
+            except (ssl.SSLError, OSError):
+                connection.close()
+
+        thread = threading.Thread(target=shake)
+        thread.start()
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("names", "issued", "authority", "cause", "words"),
+    [
+        (["other"], NOW, "ours", Cause.WRONG_HOST, "certificate is valid for other, not m1 or 127.0.0.1"),
+        (["m1"], NOW - timedelta(days=2000), "ours", Cause.EXPIRED, "certificate has expired or is not yet valid"),
+        (["m1"], NOW, "theirs", Cause.UNKNOWN_CA, "certificate signed by unknown authority"),
+    ],
+)
+def test_certificates_fail_in_different_ways(
+    tmp_path: Path, names: list[str], issued: datetime, authority: str, cause: Cause, words: str
+) -> None:
+    """Another host, an expired certificate and an unknown authority are told apart, and each has its own advice."""
+    signers = {"ours": identities(tmp_path / "ours"), "theirs": identities(tmp_path / "theirs")}
+    server = certs.Pair(tmp_path / "server.pem", tmp_path / "server-key.pem")
+    certs.issue_server(server, signers[authority], "m1", names, issued)
+    with engine(tmp_path, tmp_path / "ours/ca.pem", server) as url, pytest.raises(probe.ProbeError) as failure:
+        probe.check(url, "m1", tmp_path / "ours", 5)
+    assert (failure.value.cause, words in str(failure.value)) == (cause, True), failure.value
+    assert "m1" in failure.value.advice("m1")
+
+
+def test_an_engine_that_does_not_take_ours_is_told_apart(tmp_path: Path) -> None:
+    """The machine trusts another store: the advice is to provision it."""
+    ours, theirs = identities(tmp_path / "ours"), identities(tmp_path / "theirs")
+    server = certs.Pair(tmp_path / "server.pem", tmp_path / "server-key.pem")
+    certs.issue_server(server, ours, "m1", ["m1"], NOW)
+    with engine(tmp_path, theirs.certificate, server) as url, pytest.raises(probe.ProbeError) as failure:
+        probe.check(url, "m1", tmp_path / "ours", 5)
+    assert failure.value.cause is Cause.NOT_ACCEPTED
+
+
+def test_nobody_there_and_nothing_back_are_told_apart(tmp_path: Path) -> None:
+    """A refused connection is not a timeout, and neither is blamed on certificates."""
+    identities(tmp_path / "ours")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with pytest.raises(probe.ProbeError, match="i/o timeout") as failure:
+            probe.check(f"tcp://127.0.0.1:{silent.getsockname()[1]}", "m1", tmp_path / "ours", 0.2)
+        assert failure.value.cause is Cause.TIMEOUT
+        port = silent.getsockname()[1]
+    with pytest.raises(probe.ProbeError, match="connection refused") as failure:
+        probe.check(f"tcp://127.0.0.1:{port}", "m1", tmp_path / "ours", 5)
+    assert failure.value.cause is Cause.REFUSED
