@@ -1,6 +1,8 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` proves it, `make setup` alone installs what they need.
 PYTHON ?= python3
 VENV := .venv
+# Tests wait more than they compute; each file of them stays with one process.
+WORKERS ?= 3
 
 .PHONY: help setup setup-test demo test unit lint bench proto clean
 
@@ -21,7 +23,7 @@ demo: setup
 	@$(VENV)/bin/python -m demo
 
 test: setup-test
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadfile
 
 unit: setup
 	$(VENV)/bin/pytest tests/unit tests/cluster

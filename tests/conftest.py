@@ -14,20 +14,44 @@ DAEMONS = ("etcd", "conmon", "crun", "shoald", "docker-registry", "dockerd", "co
            "qemu-system-x86_64")  # fmt: skip
 
 
-@pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
+LONGEST = ("tutorial", "hypervisor", "qemu", "generic", "machine_image", "discovery", "killing")
+"""Words in the names of the files that take minutes: they start first, so that none is left alone at the end."""
+
+_BEFORE, _LEFT = pytest.StashKey[set[tuple[str, str]]](), pytest.StashKey[set[tuple[str, str]]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Note what is there before the first test. The processes that share the work (pytest-xdist) leave it to the first."""
+    if os.geteuid() == 0 and not hasattr(session.config, "workerinput"):
+        session.config.stash[_BEFORE] = traces()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """After the last test there are no more daemons, interfaces, namespaces, mounts, cgroups and nft tables than before."""
-    if os.geteuid() != 0:
-        yield
+    before = session.config.stash.get(_BEFORE, None)
+    if before is None:
         return
-    before = traces()
-    yield
     if not any(name == "/run/netns" for kind, name in before if kind == "mount") and not _names(Path("/run/netns")):
         subprocess.run(["umount", "/run/netns"], check=False, capture_output=True)  # made by the first `ip netns add`
     deadline = time.monotonic() + 15
     while (left := traces() - before) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not left, f"left behind: {sorted(left)}"
+    if left:
+        session.config.stash[_LEFT] = left
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left behind."""
+    if left := terminalreporter.config.stash.get(_LEFT, None):
+        terminalreporter.section("left behind", red=True)
+        for kind, name in sorted(left):
+            terminalreporter.line(f"{kind}: {name}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    items.sort(key=lambda item: not any(word in item.path.name for word in LONGEST))
 
 
 def traces() -> set[tuple[str, str]]:

@@ -227,7 +227,11 @@ def test_only_what_the_list_says_is_taken(files: list[Entry], members: list[str]
         archive.unpack(forged(files, fill), tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 100, gzip.compress(b"x" * 2000), gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x" * 100, gzip.compress(b"x" * 2000), gzip.compress(b"")],
+    ids=["empty", "letters", "gzip of letters", "gzip of nothing"],
+)
 def test_what_is_no_archive_is_refused(data: bytes, tmp_path: Path) -> None:
     """Any other file is refused in words."""
     with pytest.raises(MachineError):
