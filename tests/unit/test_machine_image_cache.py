@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shoal.machine.errors import MachineError
-from shoal.machine.image import cache, cached
+from shoal.machine.image import cache, cached, ensure
 
 SECTOR = 2048
 FILES = {"KERNEL": b"k" * 5000, "INITRD": b"i" * 100, "ROOT": b"hsqs" + b"r" * 9000}
@@ -160,3 +160,16 @@ def test_remove(put: Callable[[bytes], Path]) -> None:
     assert not cache.remove(store)
     shutil.rmtree(store / "cache")
     assert not cache.remove(store)
+
+
+def test_a_first_machine_needs_no_image_beforehand(
+    put: Callable[[bytes], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is none one is made, and what that needs is named; one that is there is used as it is."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said: list[str] = []
+    with pytest.raises(MachineError, match=r"There is no machine image .*shoal\.iso\. .*apt-get install .*mmdebstrap"):
+        ensure(tmp_path / "empty", said.append)
+    store = put(make_iso())
+    assert ensure(store, said.append).iso == cache.location(store)
+    assert said == []

@@ -205,7 +205,8 @@ class HypervDriver:
         return parse.choose_switch(parse.switches(rows), self.data["VSwitch"])
 
     def _image(self) -> Path:
-        return hypervisor.given_image(self.data.get("Boot2DockerURL") or "") or images.cached(self.context.store).iso
+        given = hypervisor.given_image(self.data.get("Boot2DockerURL") or "")
+        return given or images.ensure(self.context.store, self.context.say).iso
 
     def _seed(self, identity: hypervisor.Identity) -> bytes:
         card = seed.Interface(hypervisor.colons(self.data["MacAddr"]))

@@ -11,7 +11,7 @@ Imports `kit` and `machine.errors` only. Nothing of it needs Linux but building,
 
 from __future__ import annotations
 
-from shoal.machine.image.build import build
+from shoal.machine.image.build import build, ensure
 from shoal.machine.image.cache import Image, cached
 
-__all__ = ["Image", "build", "cached"]
+__all__ = ["Image", "build", "cached", "ensure"]

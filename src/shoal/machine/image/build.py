@@ -46,11 +46,31 @@ def check_tools() -> None:
         )
 
 
+def ensure(store_root: Path, say: Say) -> Image:
+    """The store's image; where there is none one is made, as docker-machine fetched its own. Raises MachineError."""
+    place = cache.location(store_root)
+    if not place.exists():
+        try:
+            check_tools()
+        except MachineError as fault:
+            raise MachineError(f"There is no machine image {place}. {fault}") from fault
+        say("No machine image found locally, making one: that takes a minute or two, once")
+        build(store_root, say, anew=False)
+    return cache.cached(store_root)
+
+
 def build(
-    store_root: Path, say: Say, *, mirror: str = "", tell: Say = lambda line: None, base: Path | None = None
+    store_root: Path,
+    say: Say,
+    *,
+    mirror: str = "",
+    tell: Say = lambda line: None,
+    base: Path | None = None,
+    anew: bool = True,
 ) -> Image:
     """Make the image of this installation, put it in place of the one that was there, and check it.
 
+    Unless `anew` one that somebody else made meanwhile will do.
     `say` hears the steps, `tell` every program's output. `base` names a file in which the packed part that is the same
     for all versions of Shoal is kept, for those who build often. Raises MachineError.
     """
@@ -59,6 +79,8 @@ def build(
     place = cache.location(store_root)
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(store_root / "locks" / "image-build"), _usual_modes():
+        if not anew and place.exists():
+            return cache.cached(store_root)
         for stale in place.parent.glob(f"{_WORK}*"):
             shutil.rmtree(stale, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=_WORK, dir=place.parent) as directory:

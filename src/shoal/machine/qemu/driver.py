@@ -59,7 +59,7 @@ class QemuDriver:
         if platform.system() != "Linux":
             raise PreCreateError('Driver "qemu" not supported on this platform.')
         try:
-            binary, made = self._binary(), image.cached(self.context.store)
+            binary, made = self._binary(), image.ensure(self.context.store, self.context.say)
             if trouble := self._place().trouble():
                 raise MachineError(trouble)
             self._check_room()

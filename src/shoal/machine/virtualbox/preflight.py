@@ -47,8 +47,9 @@ def network(data: Mapping[str, Any], version: Version) -> IPv4Interface:
 
 
 def image(data: Mapping[str, Any], context: Context) -> Path:
-    """The image that the machine is to boot. Raises MachineError when there is none."""
-    return hypervisor.given_image(data.get("Boot2DockerURL") or "") or images.cached(context.store).iso
+    """The image that the machine is to boot. Raises MachineError when there is none and none can be made."""
+    given = hypervisor.given_image(data.get("Boot2DockerURL") or "")
+    return given or images.ensure(context.store, context.say).iso
 
 
 def _allowed(version: Version) -> Sequence[IPv4Network] | None:
