@@ -233,7 +233,7 @@ def test_what_is_missing_is_named_before_anything_is_made(tmp_path: Path, monkey
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PreCreateError, match="--qemu-binary: /no/such is not a program"):
         driver(tmp_path, binary="/no/such").check()
-    with pytest.raises(PreCreateError, match="There is no machine image .* apt-get install"):
+    with pytest.raises(PreCreateError, match=r"There is no machine image .* apt-get install"):
         driver(tmp_path, binary=sys.executable).check()
     assert list(tmp_path.iterdir()) == []
 
