@@ -59,9 +59,10 @@ def _create(shell: Shell, driver: str, name: str) -> tuple[float, float]:
 
 
 def _used(meminfo: str) -> float:
-    """Megabytes in use, without what the kernel only caches, and without the reserve that it keeps free."""
+    """Megabytes that the kernel could not take back: without caches, but with what lies in memory file systems."""
     kilobytes = {name: int(value) for name, value in re.findall(r"^(\w+): +(\d+) kB", meminfo, re.M)}
-    return (kilobytes["MemTotal"] - sum(kilobytes[n] for n in ("MemFree", "Buffers", "Cached", "SReclaimable"))) / 1000
+    caches = sum(kilobytes[name] for name in ("MemFree", "Buffers", "Cached", "SReclaimable")) - kilobytes["Shmem"]
+    return (kilobytes["MemTotal"] - caches) / 1000
 
 
 def _listing(shell: Shell) -> float:
