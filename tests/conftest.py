@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +19,13 @@ LONGEST = ("tutorial", "hypervisor", "qemu", "generic", "machine_image", "discov
 """Words in the names of the files that take minutes: they start first, so that none is left alone at the end."""
 
 _BEFORE, _LEFT = pytest.StashKey[set[tuple[str, str]]](), pytest.StashKey[set[tuple[str, str]]]()
+
+
+def pytest_configure() -> None:
+    """Hear signals, and let the programs under test hear them, also where the run is in the background of a shell."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -245,7 +245,7 @@ def test_the_bundle_holds_all_that_shoald_needs(tmp_path: Path) -> None:
     assert bundle.get(tmp_path, target) == (name, data)
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         assert not [member for member in archive.getnames() if "__pycache__" in member]
-        archive.extractall(tmp_path / "site", filter="data")
+        archive.extractall(tmp_path / "site")
     program = (
         "import sys; sys.path[:0] = [sys.argv[1]]; import shoal.daemon, shoal.api.server, uvloop; print(shoal.__file__)"
     )
