@@ -109,7 +109,7 @@ class GenericDriver:
         del prepare
         endpoint = self._endpoint()
         before = ssh.run(endpoint, _BOOT_ID).output
-        reboot = ssh.as_root(endpoint, "(sleep 1; shutdown -r now || reboot) >/dev/null 2>&1 </dev/null &")
+        reboot = ssh.as_root(endpoint, "(sleep 1; shutdown -r now || reboot || systemctl reboot) >/dev/null 2>&1 </dev/null &")
         answer = ssh.run(endpoint, reboot)
         if answer.status:
             raise MachineError(f"the host does not reboot: {answer.trouble}")
