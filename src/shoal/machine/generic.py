@@ -25,6 +25,7 @@ REBOOT_TIMEOUT = 120.0
 """Seconds that a host may take from being told to reboot until its sshd is gone."""
 _DIAGNOSE = "journalctl -q -n 15 --no-pager -u shoald 2>/dev/null || tail -n 15 /var/log/shoald.log 2>/dev/null"
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1"
+_REBOOT = "(sleep 1; shutdown -r now || reboot || systemctl reboot) >/dev/null 2>&1 </dev/null &"
 
 
 class GenericDriver:
@@ -109,8 +110,7 @@ class GenericDriver:
         del prepare
         endpoint = self._endpoint()
         before = ssh.run(endpoint, _BOOT_ID).output
-        reboot = ssh.as_root(endpoint, "(sleep 1; shutdown -r now || reboot || systemctl reboot) >/dev/null 2>&1 </dev/null &")
-        answer = ssh.run(endpoint, reboot)
+        answer = ssh.run(endpoint, ssh.as_root(endpoint, _REBOOT))
         if answer.status:
             raise MachineError(f"the host does not reboot: {answer.trouble}")
         self.context.say("Waiting for the host to come back...")
