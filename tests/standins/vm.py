@@ -77,6 +77,13 @@ def command(folder: Path, *names: str) -> list[Any]:
         raise VmError(f"QEMU does not answer: {fault}") from fault
 
 
+def _answers(folder: Path) -> bool:
+    try:
+        return command(folder, "query-status") != [None]
+    except VmError:
+        return False
+
+
 def _ask(stream: Any, name: str) -> Any:
     stream.write(json.dumps({"execute": name}) + "\n")
     stream.flush()
@@ -130,7 +137,8 @@ def watch(folder: Path, words: list[str], networks: list[dict[str, Any]]) -> Non
     )  # fmt: skip
     for tap in taps.values():
         os.close(tap)
-    if not wait_for(lambda: (folder / "qmp").exists() or child.poll() is not None, 20) or child.poll() is not None:
+    # The monitor's socket is there before the machine is: only an answer says that it could be made.
+    if not wait_for(lambda: child.poll() is not None or _answers(folder), 20) or child.poll() is not None:
         raise VmError("QEMU ended")
     run = {"pid": child.pid, "started": _started(child.pid), "at": time.time()}
     (folder / "run.new").write_text(json.dumps(run))
