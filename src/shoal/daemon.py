@@ -186,12 +186,12 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
 def engine_id(data_root: Path) -> str:
     """The id of the engine on this data root, made at its first start."""
     path = data_root / "engine-id"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        fresh = str(uuid.uuid4())
-        write_atomic(path, f"{fresh}\n".encode(), 0o644)
-        return fresh
+    known = path.read_text().strip() if path.exists() else ""
+    # A power cut may have left an empty file.
+    if not known:
+        known = str(uuid.uuid4())
+        write_atomic(path, f"{known}\n".encode(), 0o644)
+    return known
 
 
 def _listen_to_signals(stop: asyncio.Event, settings: Settings) -> None:

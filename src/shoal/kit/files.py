@@ -10,6 +10,8 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600, *, durable: bool = 
     """Put `data` at `path` with `mode`: whoever reads it sees the old file or the new one, nothing between.
 
     `durable`: it is on the disk when this returns, and survives a power cut as well; that costs a millisecond or more.
+    Without, a power cut may bring the old file back. A name that is new is synced in any case: file systems keep a
+    replaced file's content, but of a new one they may keep the name and nothing in it.
     A draft that a killed process left is overwritten by the next; one process writes a path at a time. Raises OSError.
     """
     draft = path.with_name(f".{path.name}.draft")
@@ -17,7 +19,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600, *, durable: bool = 
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
-        if durable:
+        if durable or not path.exists():
             file.flush()
             os.fsync(descriptor)
     draft.chmod(mode)  # whatever the umask is
