@@ -55,12 +55,14 @@ def test_a_goodbye_outlasts_an_election() -> None:
 
     async def go() -> None:
         store, members = Leaderless(), Members()
+        kept: list[Node | None] = []
         await store.commit([Put(SELF)])
         life: Any = SimpleNamespace(
             manager=SimpleNamespace(
                 store=store, local=SimpleNamespace(node_id="me"), client=members, membership=members
             ),
             local=SimpleNamespace(node_id="me"),
+            keep_role=lambda: kept.append(store.view.get(Node, "me")),
         )
         start = asyncio.get_running_loop().time()
         await say_goodbye(life)
@@ -68,6 +70,7 @@ def test_a_goodbye_outlasts_an_election() -> None:
         assert node is not None
         assert (node.spec.role, node.role, node.member_id, node.manager_status) == ("worker", "worker", 0, None)
         assert (members.left, store.fates) == (["me"], [])
+        assert [one.role for one in kept if one] == ["manager"], "it was told its new role before it knew what for"
         assert asyncio.get_running_loop().time() - start < PATIENCE
 
     run_virtual(go())

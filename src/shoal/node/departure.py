@@ -62,6 +62,7 @@ async def say_goodbye(life: Life) -> None:
     try:
         async with asyncio.timeout(PATIENCE):
             if len(await side.client.members()) > 1:
+                life.keep_role()
                 await _resign(side)
                 await side.membership.leave(life.local.node_id)
     except (ShoalError, EtcdError, TimeoutError) as fault:

@@ -79,6 +79,7 @@ class Life:
         self._heard = False
         self._role = local.identity.role
         self._rotate = False
+        self._leaving = False
         self._ask = Bell()
         self._renewed = Bell()
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -153,9 +154,14 @@ class Life:
 
     # --- what the leader says -----------------------------------------------------------------------------------------
 
+    def keep_role(self) -> None:
+        """The node leaves: a manager stays one, whatever role it is told, until it has given up its vote."""
+        self._leaving = True
+
     def _hear(self, news: News) -> None:
         self._heard = True
-        self._role = news.node.role
+        if not self._leaving:
+            self._role = news.node.role
         self._rotate |= news.node.certificate.state == "rotate"
         self.error = ""
         self._note_start()
