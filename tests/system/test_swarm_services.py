@@ -93,7 +93,9 @@ def test_drain_moves_pause_keeps_active_takes_new_ones(swarm: Lab) -> None:
     for name in ("m2", "m3"):
         swarm.docker("m1", "node", "update", "--availability", "active", name)
     swarm.docker("m1", "service", "scale", "--detach", "web=7")
-    assert spread(swarm.until_running("m1", "web", 7))["m2"] == 2
+    after = spread(swarm.until_running("m1", "web", 7))
+    assert after["m1"] == 5 - before
+    assert after["m2"] >= 1 and abs(after["m2"] - after["m3"]) <= 1  # both went where the fewest were
 
 
 def test_global_services_follow_the_nodes(swarm: Lab) -> None:
