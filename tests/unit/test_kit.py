@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,18 @@ def test_a_file_is_replaced_whole_whatever_a_killed_writer_left(tmp_path: Path) 
     write_atomic(path, b"two", durable=False)
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o600)
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """What the disk refuses says which file it was meant for, and the old content stays."""
+    path = tmp_path / "state.json"
+    write_atomic(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_atomic(path, b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"old"

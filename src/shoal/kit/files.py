@@ -17,11 +17,15 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600, *, durable: bool = 
     draft = path.with_name(f".{path.name}.draft")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        if durable or not path.exists():
-            file.flush()
-            os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            if durable or not path.exists():
+                file.flush()
+                os.fsync(descriptor)
+    except OSError as fault:  # a full disk: the system says what, not where
+        fault.filename = fault.filename or str(path)
+        raise
     draft.chmod(mode)  # whatever the umask is
     draft.replace(path)
     if durable:
