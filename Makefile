@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` proves it, `make setup` alone installs what they need.
 PYTHON ?= python3
 VENV := .venv
-# Tests wait more than they compute; each file of them stays with one process.
+# Tests wait more than they compute; each file of them stays with one process, and the longest come first.
 WORKERS ?= 3
 
 .PHONY: help setup setup-test demo test unit lint bench proto clean
@@ -23,7 +23,7 @@ demo: setup
 	@$(VENV)/bin/python -m demo
 
 test: setup-test
-	$(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadfile
+	$(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 unit: setup
 	$(VENV)/bin/pytest tests/unit tests/cluster

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import demo.__main__
 import pytest
 
 from shoal.machine.store import Store
+from shoal.machine.subnet import Subnet
 from tests import machine_image
 from tests.machine_suite import Yard
+from tests.standins import lan
 
 STANDINS = Path(__file__).parent.parent / "standins"
 SWITCH = "my'switch"
@@ -42,6 +45,14 @@ def powershell(script: str) -> subprocess.CompletedProcess[str]:
     """Run a script in the PowerShell that PATH leads to."""
     words = ["powershell.exe", "-NoProfile", "-NonInteractive", "-Command", script]
     return subprocess.run(words, capture_output=True, text=True, check=True)
+
+
+def tutorial(driver: str, subnet: str, settings: dict[str, str]) -> None:
+    """Docker's swarm tutorial on two of a stand-in's machines. Local machines join their swarm, so these are put on the
+    local driver's network."""
+    image = machine_image.built() / "cache" / "shoal.iso"
+    settings[lan.NETNS] = str(Subnet(f"{subnet}.0/24").netns)
+    demo.__main__.run(subnet=subnet, driver=driver, settings=settings, image=str(image), together=True, show=False)
 
 
 @contextmanager
