@@ -1,12 +1,15 @@
 """A cloud for tests: Libcloud's dummy provider, given what real providers have, and a driver for it.
 
 Its machines have an address that answers only in a test that puts a computer behind it (`Account.computers`).
+Also Azure's Resource Manager, as far as it keeps what it was told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keyring
@@ -170,6 +173,46 @@ class ThreadDriver(DummyDriver):
     def ssh(self) -> Any:
         """On the port that it got."""
         return super().ssh()._replace(port=self.powers[self.context.name].sshd.server_address[1])
+
+
+class Missing(Exception):
+    """What Libcloud raises for what is not there."""
+
+    code = 404
+
+
+class ResourceManager:
+    """Azure's: what was put is there until it is deleted. `request` is that of Libcloud's connection."""
+
+    def __init__(self) -> None:
+        self.resources: dict[str, dict[str, Any]] = {}
+
+    def request(self, where: str, params: Any = None, data: Any = None, method: str = "GET") -> Any:
+        """One call."""
+        if method == "PUT":
+            self.resources[where] = {
+                **data,
+                "properties": {"provisioningState": "Succeeded", **data.get("properties", {})},
+            }
+        elif method == "DELETE":
+            self.resources = {
+                path: kept for path, kept in self.resources.items() if not f"{path}/".startswith(f"{where}/")
+            }
+        elif where not in self.resources:
+            raise Missing
+        return SimpleNamespace(object=self.resources.get(where))
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock file."""
+    import fcntl
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 class MemoryKeyring(keyring.backend.KeyringBackend):

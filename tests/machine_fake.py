@@ -40,7 +40,7 @@ class _Power:
     def __init__(self, setup: EngineSetup) -> None:
         self.sshd = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Hello)
         self.engine = ThreadingHTTPServer(("127.0.0.1", 0), _Version)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:
             for name in ("ca.pem", "server.pem", "server-key.pem"):
                 (Path(folder) / name).write_bytes(setup.files[f"/etc/shoal/tls/{name}"][1])
@@ -51,6 +51,10 @@ class _Power:
         for server in (self.sshd, self.engine):
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def show(self, certificate: Path, key: Path) -> None:
+        """Have its engine show another certificate from now on."""
+        self._tls.load_cert_chain(certificate, key)
 
     def off(self) -> None:
         """Cut it."""

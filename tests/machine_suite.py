@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shoal.machine import actions, probe, ssh
+from shoal.machine import actions, probe, provisioning, ssh, transfer
 from shoal.machine.driver import Context, State, driver_class
 from shoal.machine.errors import MachineError, NotRunning
 from shoal.machine.host import Host, open_host
@@ -63,7 +64,7 @@ class DriverSuite:
         host = open_host(yard.store, "m1")
         assert host.driver.url().startswith(f"tcp://{host.driver.address()}:")
         assert json.loads((host.directory / "config.json").read_bytes())["Driver"] == host.driver.data
-        probe.wait_for_ssh(host.driver.ssh().host, host.driver.ssh().port, 5)
+        ssh.wait_for_banner(host.driver.ssh(), 5)
 
     def test_machines_are_apart(self, yard: Yard) -> None:
         """Two machines have an engine each; what happens to one does not touch the other."""
@@ -135,29 +136,34 @@ class LifeSuite:
     """
 
     def test_one_machine_s_life(self, yard: Yard) -> None:
-        """Created means usable; stop, start, kill, restart and removal do what they say, twice too."""
+        """Created means usable; stop, moving, start, upgrade, kill, restart and removal do what they say, twice too."""
         yard.create()
         self._usable(yard)
         driver = open_host(yard.store, "m1").driver
         assert json.loads((yard.store.directory("m1") / "config.json").read_bytes())["Driver"] == driver.data
         before = driver.address()
+        assert not ssh.run(driver.ssh(), "printf marked >/root/mark").status
         assert actions.stop(yard.store, "m1", yard.said.append)
         assert yard.state() is State.STOPPED
-        assert not any("cutting" in line or "turning" in line for line in yard.said), (
-            "it was not shut down in good order"
-        )
         for ask in (driver.address, driver.url):
             with pytest.raises(NotRunning):
                 ask()
         assert not actions.stop(yard.store, "m1", yard.said.append)
+        self._move(yard)
         moved = self._start_elsewhere(yard)
         self._usable(yard)
-        assert (open_host(yard.store, "m1").driver.address() != before) == moved
+        assert not moved or open_host(yard.store, "m1").driver.address() != before
         assert not yard.start()
+        provisioning.upgrade(yard.store, "m1", yard.said.append, datetime.now(UTC))
+        self._usable(yard)
+        assert not any("cutting" in line or "turning" in line for line in yard.said), (
+            "it was not shut down in good order"
+        )
         assert actions.kill(yard.store, "m1", yard.said.append)
         assert yard.state() is State.STOPPED
         actions.restart(yard.store, "m1", yard.said.append, datetime.now(UTC))
         self._usable(yard)
+        assert ssh.run(open_host(yard.store, "m1").driver.ssh(), "cat /root/mark").text == "marked"
         driver = open_host(yard.store, "m1").driver
         actions.remove(yard.store, "m1", yard.said.append)
         assert yard.store.names() == []
@@ -172,8 +178,18 @@ class LifeSuite:
         said = ssh.run(driver.ssh(), "hostname; docker version --format '{{.Server.Version}}'")
         assert said.text.split()[:1] == ["m1"] and said.status == 0, said
 
+    def _move(self, yard: Yard) -> None:
+        """Export it, forget it here, and bring it back: with all that was on its disk."""
+        with tempfile.TemporaryFile() as file:
+            transfer.export_whole(yard.store, "m1", file, yard.said.append, datetime.now(UTC))
+            actions.remove(yard.store, "m1", yard.said.append)
+            assert yard.store.names() == []
+            file.seek(0)
+            assert transfer.import_machine(yard.store, file, "", yard.said.append) == "m1"
+        assert yard.state() is State.STOPPED
+
     def _start_elsewhere(self, yard: Yard) -> bool:
-        """Start it at another address where the driver chooses addresses; False where it says that it does not."""
+        """Start it at another address where the driver chooses addresses; False where the network's DHCP server does."""
         try:
             yard.start(new_address=True)
         except MachineError:

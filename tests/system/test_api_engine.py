@@ -172,6 +172,42 @@ def test_volumes(shoal: Daemon) -> None:
     assert b"no such volume" in shoal.try_docker("volume", "inspect", "keep").stderr.lower()
 
 
+def test_volumes_with_options(shoal: Daemon) -> None:
+    """`volume create -o`: shown by inspect, mounted in the container, refused when it makes no sense."""
+    options = ("-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=64m")
+    shoal.docker("volume", "create", *options, "memory")
+    shown = json.loads(shoal.docker("volume", "inspect", "memory"))[0]
+    assert shown["Options"] == {"type": "tmpfs", "device": "tmpfs", "o": "size=64m"}
+    assert "size=65536k" in shoal.docker("run", "--rm", "-v", "memory:/m", IMAGE, "grep", " /m ", "/proc/mounts")
+    assert b'invalid option: "foo"' in shoal.try_docker("volume", "create", "-o", "foo=bar", "odd").stderr
+    shoal.docker("volume", "rm", "memory")
+
+
+def test_options_are_honoured_or_refused(shoal: Daemon) -> None:
+    """What the command line sends and Shoal has not is refused by name; the old form of --mac-address counts."""
+    for option, words in (
+        ("--gpus=all", 'could not select device driver "" with capabilities: [[gpu]]'),
+        ("--storage-opt=size=1G", "--storage-opt is supported only for"),
+        ("--link=other", "--link is not supported"),
+        ("--volume-driver=rexray", 'plugin "rexray" not found'),
+        ("--isolation=hyperv", "linux only supports 'default'"),
+    ):
+        said = shoal.try_docker("run", "--rm", option, IMAGE, "true")
+        assert (said.returncode, words in said.stderr.decode()) == (125, True), said.stderr
+    for option in ("--userns=host", "--annotation=a=b", "--device-cgroup-rule=c 1:11 r"):
+        shoal.docker("run", "--rm", option, IMAGE, "true")
+    mac = "92:d0:c6:0a:29:33"
+    shoal.docker("network", "create", "hardware")
+    body = {"Image": IMAGE, "Cmd": ["cat", "/sys/class/net/eth0/address"], "MacAddress": mac,
+            "HostConfig": {"NetworkMode": "hardware"}}  # fmt: skip
+    api = shoal.client().api
+    made = api._result(api._post_json(api._url("/containers/create"), data=body), json=True)
+    assert shoal.docker("start", "-a", made["Id"]).strip() == mac
+    shoal.docker("rm", made["Id"])
+    shoal.docker("network", "rm", "hardware")
+    assert b"--ipv6 is not supported" in shoal.try_docker("network", "create", "--ipv6", "six").stderr
+
+
 def test_images_are_tagged_saved_loaded_and_removed(shoal: Daemon, tmp_path: Path) -> None:
     """tag, images, history, save, load, rmi; an image in use is not removed."""
     shoal.docker("tag", IMAGE, "cafe:1")

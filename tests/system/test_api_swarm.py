@@ -134,6 +134,28 @@ def test_refusals_of_services(swarm: list[Daemon]) -> None:
     manager.docker("service", "rm", "once")
 
 
+def test_overlays_are_for_services(swarm: list[Daemon]) -> None:
+    """`docker run` on an overlay, by its own address or not, and `network connect`: refused in docker's words, whether
+    tasks on this node use it or not; encryption and IPv6 are refused at creation, attachable ones are made."""
+    manager = swarm[0]
+    manager.docker("network", "create", "-d", "overlay", "closed")
+    manager.docker("network", "create", "-d", "overlay", "--attachable", "open")
+    denied = (
+        b"Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually"
+    )
+    later = b"joining an attachable overlay network from docker run is not supported yet; use a service"
+    manager.docker("run", "-d", "--name", "plain", IMAGE, "sleep", "1000")
+    for name, words in (("closed", denied), ("open", later)):
+        for options in ([], ["--ip", "10.0.1.77"]):
+            assert words in manager.try_docker("run", "--rm", "--network", name, *options, IMAGE, "true").stderr
+        assert words in manager.try_docker("network", "connect", name, "plain").stderr
+    create = ("network", "create", "-d", "overlay")
+    assert b'"encrypted" is not supported' in manager.try_docker(*create, "--opt", "encrypted", "secret").stderr
+    assert b"IPv6 is not supported" in manager.try_docker(*create, "--ipv6", "six").stderr
+    manager.docker("rm", "-f", "plain")
+    manager.docker("network", "rm", "closed", "open")
+
+
 def test_a_stack_answers_on_every_node(swarm: list[Daemon], tmp_path: Path) -> None:
     """`stack deploy` of the tutorial's kind of file: every replica answers through each node's port; rm removes all."""
     manager = swarm[0]

@@ -235,6 +235,44 @@ async def test_policies_after_the_daemon_was_away() -> None:
             await until(lambda: gone.id not in [c.id for c in engine.containers.list()])
 
 
+async def test_mounted_volumes_outlive_the_daemon() -> None:
+    """Killed while two containers use a volume that is a mount, one of which ends meanwhile: the next daemon counts
+    again, keeps the volume for the other, and unmounts it with that one's end."""
+    with place() as where:
+        folder = where.options.data_root / "volumes" / "memory" / "_data"
+        async with engine_at(where) as engine:
+            engine.volumes.create("memory", options={"type": "tmpfs", "device": "tmpfs"})
+        daemon = await asyncio.to_thread(Daemon, where)
+        host: dict[str, object] = {"Binds": ["memory:/kept"]}
+        staying = daemon.run("staying", "echo kept > /kept/file; sleep 1000", host)
+        ending = daemon.run("ending", "while [ ! -e /kept/end ]; do sleep 0.01; done", host)
+        daemon.kill()
+        (folder / "end").touch()
+        await until((where.options.exec_root / "exits" / ending).exists)
+        assert mounts_below(folder) == [str(folder)]
+        async with last_engine(where) as engine:
+            await until(lambda: engine.containers.find("ending").state.status == "exited")
+            async with engine._context.records.find("ending").lock:  # its end is worked through
+                assert mounts_below(folder) == [str(folder)]
+            await engine.containers.start("ending")
+            assert await engine.containers.wait("ending") == (0, "")
+            assert (folder / "file").read_text() == "kept\n"
+            await engine.containers.kill(staying)
+            await engine.containers.remove(staying)
+            assert mounts_below(folder) == []
+        assert mounts_below(where.root) == []
+
+
+async def test_a_mount_that_nobody_uses_goes_at_the_daemons_start() -> None:
+    """Left by a daemon that was killed between mounting a volume and running its container."""
+    with place() as where:
+        async with engine_at(where) as engine:
+            folder = engine.volumes.create("memory", options={"type": "tmpfs", "device": "tmpfs"}).mountpoint
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+        async with last_engine(where):
+            assert mounts_below(Path(folder)) == []
+
+
 async def test_a_reboot_is_survived() -> None:
     """After the machine went down with everything: what ran has ended with 255, `always` runs again, files are kept."""
     with place() as where:

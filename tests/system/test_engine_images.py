@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import os
 import stat
+import subprocess
 import tarfile
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shoal.engine import layers
 from shoal.engine.image_store import User
 from shoal.engine.images import Images
 from shoal.engine.layers import feed_unpacker
 from shoal.kit.clock import SystemClock
 from shoal.model.engine import AuthConfig
-from shoal.model.errors import Conflict, NotFound, ShoalError, Unauthenticated
+from shoal.model.errors import Conflict, InvalidArgument, NotFound, ShoalError, Unauthenticated
 from tests.system.registry import registry
 
 pytestmark = pytest.mark.system
@@ -204,9 +209,104 @@ def test_whiteouts_become_overlayfs_ones(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_archive_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    """Garbage given to import is an error that says so, and no image, layer or blob remains."""
+    """Garbage given to import or load is an error that says so, and no image, layer, blob or upload remains."""
     here = images(tmp_path / "a")
-    with pytest.raises(ShoalError, match="failed to register layer"):
-        await here.import_(stream(b"this is no tar" * 100), "bad:1")
-    here.store.sweep()
-    assert here.list() == [] and not list((tmp_path / "a/layers").iterdir())
+    good = gzip.compress(os.urandom(100_000))
+    torn = tar(("manifest.json", b'[{"Config": "c", "Layers": ["l"]}]'), ("c", b"{}"), ("l", good[:50_000]))
+    for damaged in (b"this is no tar" * 100, good[:50_000], good[:-8] + bytes(8)):
+        with pytest.raises(ShoalError, match="failed to register layer"):
+            await here.import_(stream(damaged), "bad:1")
+        with pytest.raises(InvalidArgument):
+            await here.load(stream(damaged))
+    for cut in (torn[:30_000], gzip.compress(torn)[:30_000]):
+        with pytest.raises(InvalidArgument, match="invalid tar header"):
+            await here.load(stream(cut))
+    with pytest.raises(ShoalError, match="unexpected EOF"):
+        await here.load(stream(torn))
+    assert here.list() == [] and files(tmp_path / "a") == []
+
+
+def files(folder: Path) -> list[Path]:
+    """The files below `folder`, apart from the list of names."""
+    return [path for path in folder.rglob("*") if not path.is_dir() and path.name != "references.json"]
+
+
+@pytest.mark.parametrize("way", ["import_", "load"])
+async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path, way: str) -> None:
+    """The client goes away in the middle, by itself or because it is told to: what has arrived is deleted."""
+    here = images(tmp_path / "a")
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield bytes(1 << 20)
+        assert files(tmp_path / "a")
+        raise ConnectionResetError
+
+    arrived = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield bytes(1 << 20)
+        arrived.set()
+        await asyncio.Event().wait()
+
+    with pytest.raises(ConnectionResetError):
+        await getattr(here, way)(broken())
+    upload = asyncio.ensure_future(getattr(here, way)(endless()))
+    await arrived.wait()
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert files(tmp_path / "a") == []
+
+
+async def test_a_cancelled_import_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same while it is unpacked, which cannot be stopped: what is made meanwhile goes as well."""
+    here = images(tmp_path / "a")
+    loop, unpacking, cancelled = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    unpack = layers.feed_unpacker
+
+    def slow(target: Path, chunks: Any) -> str:
+        loop.call_soon_threadsafe(unpacking.set)
+        assert cancelled.wait(10)
+        return unpack(target, chunks)
+
+    monkeypatch.setattr(layers, "feed_unpacker", slow)
+    importing = asyncio.ensure_future(here.import_(stream(tar(("f", b"1"))), "app:1"))
+    await unpacking.wait()
+    importing.cancel()
+    cancelled.set()
+    with pytest.raises(asyncio.CancelledError):
+        await importing
+    assert files(tmp_path / "a") == []
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system of 8 MiB, mounted on `folder`."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+async def test_what_does_not_fit_on_the_disk_leaves_it_as_it_was(tmp_path: Path) -> None:
+    """Too big an upload, too big a layer, too big an archive: refused, and then what fits still fits."""
+    with small_disk(tmp_path / "small"):
+        await _too_much(tmp_path / "small")
+
+
+async def _too_much(disk: Path) -> None:
+    here = images(disk)
+    before = os.statvfs(disk).f_bfree
+    upload, layer = tar(("f", os.urandom(10 << 20))), tar(("f", bytes(6 << 20) + os.urandom(1 << 20)))
+    packed = gzip.compress(tar(("f", bytes(20 << 20))))
+    archive = tar(("manifest.json", b'[{"Config": "c", "Layers": ["l"]}]'), ("c", b"{}"), ("l", os.urandom(5 << 20)))
+    for content in (upload, layer, packed):
+        with pytest.raises((ShoalError, OSError), match=r"[Nn]o space left on device"):
+            await here.import_(stream(content), "big:1")
+    for content in (upload, archive):
+        with pytest.raises((ShoalError, OSError), match=r"[Nn]o space left on device"):
+            await here.load(stream(content))
+    assert files(disk) == [] and os.statvfs(disk).f_bfree == before
+    await here.import_(stream(tar(("f", b"1"))), "small:1")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -12,9 +14,9 @@ import pytest_asyncio
 from shoal.engine.engine import Engine
 from shoal.engine.logs import LogOptions
 from shoal.kit.clock import ZERO_TIME
-from shoal.model.container import ContainerConfig, HostConfig
-from shoal.model.errors import Conflict, InvalidArgument, NotFound, NotModified
-from shoal.model.swarm_spec import Mount, Ulimit
+from shoal.model.container import ContainerConfig, HostConfig, ThrottleDevice
+from shoal.model.errors import Conflict, InvalidArgument, NotFound, NotModified, ShoalError
+from shoal.model.swarm_spec import Driver, Mount, Ulimit
 from tests.system.engine_setup import IMAGE, clear, engine_alone, mounts_below, output, run
 from tests.waiting import until
 
@@ -296,3 +298,83 @@ async def test_nonsense_is_refused(engine: Engine, host: HostConfig, text: str) 
     with pytest.raises(InvalidArgument, match=re.escape(text)):
         await engine.containers.create("nonsense", ContainerConfig(image=IMAGE, cmd=["true"]), host)
     assert len(engine.containers.list()) == before
+
+
+async def test_volumes_with_options_are_mounted_while_they_are_used(engine: Engine, tmp_path: Path) -> None:
+    """A tmpfs volume: mounted by the first container, shared with the second, unmounted after the last; then empty."""
+    folder = engine.volumes.create("memory", options={"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}).mountpoint
+    host = HostConfig(binds=["memory:/data"])
+    assert mounts_below(Path(folder)) == []
+    first = await run(engine, "sh", "-c", "echo mine >> /data/seed; echo ready; sleep 1000", host=host)
+    await until(lambda: output(engine, first.id))
+    assert mounts_below(Path(folder)) == [folder]
+    code, text = await finished(engine, "sh", "-c", "grep ' /data ' /proc/self/mountinfo; cat /data/seed", host=host)
+    assert code == 0
+    assert "size=1024k" in text
+    assert text.endswith("from the image\nmine\n")
+    assert mounts_below(Path(folder)) == [folder]
+    await engine.containers.remove(first.id, force=True)
+    assert mounts_below(Path(folder)) == []
+    assert (await finished(engine, "cat", "/data/seed", host=host))[1] == "from the image\n"
+    engine.volumes.remove("memory")
+
+
+async def test_a_bound_volume_outlives_its_removal(engine: Engine, tmp_path: Path) -> None:
+    """`type=none,o=bind`: the directory's files are seen, flags hold, and removing the volume leaves them."""
+    (tmp_path / "kept").write_text("of the host\n")
+    options = {"type": "none", "o": "bind,ro", "device": str(tmp_path)}
+    mount = Mount(
+        source="bound", target="/data", volume_options=Mount.VolumeOptions(driver_config=Driver(options=options))
+    )
+    host = HostConfig(mounts=[mount])
+    code, text = await finished(
+        engine, "sh", "-c", "cat /data/kept; touch /data/x 2>/dev/null || echo refused", host=host
+    )
+    assert (code, text.splitlines()[0], text.splitlines()[-1]) == (0, "of the host", "refused")
+    engine.volumes.remove("bound")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+async def test_a_volume_that_cannot_be_mounted_fails_the_start(engine: Engine) -> None:
+    """In docker's words, with nothing left mounted; the password is not told."""
+    options = {"type": "ext4", "device": "/nonexistent", "o": "ro,password=secret"}
+    name = engine.volumes.create("broken", options=options).name
+    container = await engine.containers.create(
+        "", ContainerConfig(image=IMAGE, cmd=["true"]), HostConfig(binds=["broken:/x"])
+    )
+    with pytest.raises(ShoalError) as caught:
+        await engine.containers.start(container.id)
+    words = str(caught.value)
+    assert "failed to mount local volume: mount /nonexistent:" in words
+    assert "flags: 0x1, data: password=********: " in words
+    assert not any(container.id in mount for mount in mounts_below(engine.options.data_root))
+    await engine.containers.remove(container.id)
+    engine.volumes.remove(name)
+
+
+async def test_rules_for_devices_and_limits_of_disks(engine: Engine) -> None:
+    """--device-cgroup-rule lets a container use devices by number; --device-read-bps is what the kernel is told."""
+    disk = min(Path("/sys/block").iterdir())
+    number = (disk / "dev").read_text().strip()
+    script = f"/bin/busybox mknod /disk b {number.replace(':', ' ')}; head -c1 /disk >/dev/null && echo may"
+    allowed = HostConfig(device_cgroup_rules=[f"a {number} r"])
+    assert (await finished(engine, "sh", "-c", script, host=allowed))[1] == "may\n"
+    assert "may" not in (await finished(engine, "sh", "-c", script))[1]
+    host = HostConfig(blkio_device_read_bps=[ThrottleDevice(path=f"/dev/{disk.name}", rate=1 << 20)])
+    container = await run(engine, "sleep", "1000", host=host)
+    cgroups = engine._context.cgroups
+    folder = cgroups.folder("io", f"{engine.options.cgroup_parent}/{container.id}")
+    assert folder is not None
+    name = "blkio.throttle.read_bps_device" if cgroups.version == 1 else "io.max"
+    assert number in (folder / name).read_text()
+    assert str(1 << 20) in (folder / name).read_text()
+
+
+async def test_annotations_reach_the_runtime(engine: Engine) -> None:
+    """--annotation is in what crun is given, beside the engine's own, which win."""
+    host = HostConfig(annotations={"org.example": "yes", "run.oci.seccomp_bpf_data": "mine"})
+    container = await run(engine, "sleep", "1000", host=host)
+    bundle = engine._context.conmon.bundle(container.id)
+    told = json.loads((bundle / "config.json").read_text())["annotations"]
+    assert told["org.example"] == "yes"
+    assert told["run.oci.seccomp_bpf_data"] not in ("", "mine")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from shoal.model.container import EndpointIPAM, EndpointSettings, PortBinding
-from shoal.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, ShoalError
-from shoal.model.swarm_spec import IPAM, IPAMConfig, NetworkSpec
+from shoal.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, ShoalError, Unimplemented
+from shoal.model.swarm_spec import IPAM, ConfigReference, IPAMConfig, NetworkSpec
 from shoal.network import Networks, SandboxRequest
 from tests.system.network_lab import Lab, Server, ask, ask_udp, entered, ip, nft
 from tests.waiting import until
@@ -222,6 +222,22 @@ async def test_networks_of_the_user(networks: Networks, node: Path) -> None:
     await networks.close(box.container_id)
     await networks.remove("web")
     assert f"br-{made.id[:12]}" not in ip("-br", "link", netns=node)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        NetworkSpec(name="x", enable_ipv6=True),
+        NetworkSpec(name="x", enable_ipv4=False),
+        NetworkSpec(name="x", config_only=True),
+        NetworkSpec(name="x", config_from=ConfigReference(network="y")),
+    ],
+)
+async def test_what_a_bridge_cannot_be_is_refused(networks: Networks, asked: NetworkSpec) -> None:
+    """By the option's name, with nothing made."""
+    with pytest.raises(Unimplemented, match=r"--(ipv6|ipv4=false|config-only|config-from) is not supported"):
+        await networks.create(asked)
+    assert [item.name for item in networks.list()] == ["bridge", "host", "none"]
 
 
 async def test_connect_and_disconnect(networks: Networks) -> None:

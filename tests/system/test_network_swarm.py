@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from shoal.model.base import encode
 from shoal.model.container import EndpointIPAM, EndpointSettings, PortBinding
-from shoal.model.errors import NotFound
+from shoal.model.errors import NotFound, PermissionDenied
 from shoal.model.netstate import EndpointRecord, NetworkSnapshot, NetworkUpdate, PeerRecord, ServiceRecord
 from shoal.model.objects import Network
 from shoal.model.swarm_spec import IPAM, IPAMConfig, NetworkSpec, PortConfig
@@ -132,7 +132,7 @@ def fixed(address: str) -> EndpointSettings:
 def task_request(number: int, **options: object) -> SandboxRequest:
     endpoints = {INGRESS: fixed(f"10.0.0.{number}/24"), WEB: fixed(f"10.0.1.{number}/24")}
     return SandboxRequest(
-        container_id=f"{number:02}{secrets.token_hex(31)}", name=f"web.{number}", endpoints=endpoints, **options  # type: ignore[arg-type]
+        container_id=f"{number:02}{secrets.token_hex(31)}", name=f"web.{number}", endpoints=endpoints, managed=True, **options  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -185,6 +185,22 @@ async def test_containers_on_an_overlay_talk_across_nodes(cluster: Cluster) -> N
             connection.sendall(b"x" * 200_000)
             assert connection.recv(100).startswith(b"second ")
     assert "mtu 1450" in ip("link", "show", "eth1", netns=first.netns)
+
+
+async def test_plain_containers_are_kept_off_overlays(cluster: Cluster) -> None:
+    """One that is no task takes no address there, at its start or later, and leaves nothing behind."""
+    node = cluster.nodes[0]
+    [task] = await cluster.run(node)
+    taken = fixed(task.endpoints["webnet"].ip_address)
+    plain = SandboxRequest(container_id=secrets.token_hex(32), name="plain", endpoints={"webnet": taken})
+    with pytest.raises(PermissionDenied, match="network webnet not manually attachable"):
+        await node.networks.open(plain)
+    plain = replace(plain, endpoints={})
+    await node.networks.open(plain)
+    for container in (plain.container_id, *node.networks.attached(WEB)):
+        with pytest.raises(PermissionDenied, match="network webnet not manually attachable"):
+            await node.networks.connect(container, "webnet", taken)
+    assert len(node.networks.attached(WEB)) == 1
 
 
 async def test_vip_spreads_evenly(cluster: Cluster) -> None:

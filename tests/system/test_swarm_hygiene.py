@@ -157,6 +157,11 @@ def test_a_full_disk_is_told_and_survived(swarm: Lab) -> None:
         assert "no space left on device" in str(refused.value).lower()
         assert "before" in swarm.inside("m2", f"{docker} ps -a")
         swarm.inside("m2", "rm /tmp/small/filler")
+        for command in ("import - big", "load"):  # what has arrived of these is as much as there is room for
+            with pytest.raises(Refused) as refused:
+                swarm.inside("m2", f"tar -C /tmp -c big | {docker} {command}")
+            assert "no space left on device" in str(refused.value).lower()
+        assert swarm.inside("m2", "find /tmp/small/image/blobs/partial -type f") == ""
         swarm.inside("m2", f"{docker} run --rm small")
         assert swarm.inside("m2", f"{docker} ps -aq").count("\n") == 1
         assert "Traceback" not in swarm.inside("m2", "cat /tmp/small.log")

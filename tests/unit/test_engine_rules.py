@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.engine import health, restart, rootfs
+from shoal.engine import health, restart, restore, rootfs
 from shoal.engine.events import Events
 from shoal.engine.log_rotation import limits
 from shoal.engine.logs import LONGEST, Assembler, LogOptions, LogReader
@@ -228,3 +228,12 @@ async def test_events_are_told_again_and_live() -> None:
         assert [(await anext(live)).action, (await anext(live)).action] == ["old", "new"]
         past = events.subscribe(since=before, until=before + timedelta(seconds=1))
         assert [event.action async for event in past] == ["old"]
+
+
+def test_no_process_of_a_container_hands_over_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed daemon left is found also when it ends while it is looked at, and has made another just before."""
+    listings = [["1", "20", "self"], ["1", "21"], ["1", "21", "22"], ["1", "22"]]
+    alive = {1: False, 20: False, 21: False, 22: True}
+    monkeypatch.setattr(restore.os, "listdir", lambda folder: listings.pop(0))
+    monkeypatch.setattr(restore, "_belongs", lambda pid, id, bundle: alive[pid])
+    assert restore._processes("c", b"/run/c") == [22]

@@ -18,6 +18,7 @@ from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.hyperv import parse, powershell, scripts, settings
 from shoal.machine.hyperv.driver import HypervDriver
 from shoal.machine.hyperv.observer import FRESH, Observer
+from shoal.machine.hyperv.parse import Machine
 from shoal.machine.hyperv.powershell import Answer, PowerShell, PowerShellError, ScriptTimeout, quote
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "standins"))
@@ -356,3 +357,24 @@ def test_a_script_ends_at_the_first_failure(capfd: pytest.CaptureFixture[str]) -
     with pytest.raises(ps.Exit) as caught:
         shell.run(powershell.script(["good", "bad", "never"]))
     assert (caught.value.status, shell.output, ran, capfd.readouterr().err) == (1, ["said"], [], "no such thing\n")
+
+
+def test_a_machine_whose_id_was_never_heard_is_known_by_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PowerShell was ended while it made the machine: `rm` finds that one, and none that only has the same name."""
+    rows = [
+        Machine("b", "m1", State.STOPPED, r"C:\other", ()),
+        Machine("a", "m1", State.STOPPED, str(tmp_path / "m1"), ()),
+    ]
+
+    class Known:
+        def machines(self) -> list[Machine]:
+            return rows
+
+    monkeypatch.setattr(HypervDriver, "observer", Known())
+    driver = HypervDriver(Context("m1", tmp_path, tmp_path, print), {"VMId": "", "MachineName": "m1"})
+    assert driver.state() is State.STOPPED
+    assert driver.data["VMId"] == "a"
+    del rows[1]
+    assert HypervDriver(Context("m1", tmp_path, tmp_path, print), {"VMId": ""}).state() is State.NONE

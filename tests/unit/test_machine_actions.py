@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from shoal.machine import actions, table
-from shoal.machine.driver import register
+from shoal.machine import actions, certs, table
+from shoal.machine.driver import Context, Prepare, register
 from shoal.machine.errors import MachineError, NoSuchMachine, PreCreateError
+from shoal.machine.host import open_host
+from shoal.machine.record import EngineOptions
 from shoal.machine.store import Store
 from tests.machine_fake import FakeDriver
 from tests.machine_suite import DriverSuite, Yard
 
 register("fake", FakeDriver)
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -100,6 +106,124 @@ def test_remove_keeps_what_the_driver_could_not_remove(yard: Yard) -> None:
         actions.remove(yard.store, "m1", yard.said.append)
 
 
+ODD = [
+    (PermissionError(13, "Permission denied", "/run/x.lock"), "/run/x.lock: Permission denied"),
+    (OSError("timed out"), "timed out"),
+    (KeyError("Disk"), "unexpected KeyError: 'Disk' .--debug shows where"),
+    (ValueError("odd"), "unexpected ValueError: odd"),
+]
+
+
+@pytest.mark.parametrize(("fault", "words"), ODD)
+def test_remove_with_force_survives_whatever_comes(yard: Yard, fault: Exception, words: str) -> None:
+    """Whatever a driver fails with is told in a sentence; with force the machine goes all the same."""
+
+    class Odd(FakeDriver):
+        def remove(self) -> None:
+            raise fault
+
+    register("odd", Odd)
+    yard.driver = "odd"
+    yard.create()
+    with pytest.raises(MachineError, match=f'Error removing host "m1": {words}'):
+        actions.remove(yard.store, "m1", yard.said.append)
+    assert yard.store.names() == ["m1"]
+    with pytest.raises(MachineError, match=f'Error removing host "m1": {words}') as caught:
+        actions.remove(yard.store, "m1", yard.said.append, force=True)
+    assert caught.value.__cause__ is fault
+    assert yard.store.names() == []
+
+
+def test_abandon_asks_every_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose record is damaged: whatever one driver fails with, the next is asked all the same."""
+    asked = list[str]()
+
+    class Broken(FakeDriver):
+        @staticmethod
+        def abandon(context: Context) -> None:
+            asked.append("broken")
+            raise PermissionError(13, "Permission denied")
+
+    class Fine(FakeDriver):
+        @staticmethod
+        def abandon(context: Context) -> None:
+            asked.append("fine")
+
+    monkeypatch.setattr(actions, "built_in_drivers", lambda: [Broken, Fine])
+    directory = tmp_path / "machines" / "m1"
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{")
+    with pytest.raises(MachineError, match='Error removing host "m1": Error loading host m1'):
+        actions.remove(Store(tmp_path), "m1", lambda line: None, force=True)
+    assert asked == ["broken", "fine"]
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(("fault", "words"), ODD)
+def test_whatever_create_fails_with_is_taken_back_and_told(yard: Yard, fault: Exception, words: str) -> None:
+    """Also what nobody foresaw, in the making and in taking it back, is a sentence."""
+
+    class Odd(FakeDriver):
+        def create(self, prepare: Prepare) -> None:
+            raise fault
+
+    class Odder(Odd):
+        def remove(self) -> None:
+            raise fault
+
+    register("odd", Odd)
+    register("odder", Odder)
+    yard.driver = "odd"
+    with pytest.raises(MachineError, match=f"Error creating machine: {words}"):
+        yard.create()
+    assert yard.store.names() == []
+    yard.driver = "odder"
+    with pytest.raises(MachineError, match=f"Error creating machine: {words}"):
+        yard.create()
+    assert yard.said[-1].startswith('Error removing host "m1": ')
+    assert "None" not in yard.said[-1]
+    assert yard.store.names() == ["m1"]
+
+
+def test_a_name_that_no_certificate_can_hold_is_refused_first(yard: Yard) -> None:
+    """Nothing is made, at home or in a cloud, for a --tls-san that would fail in the end."""
+    request = actions.Request("m1", "fake", EngineOptions(), {}, ("exämple.org", "ä..b"))
+    with pytest.raises(MachineError, match=r'no certificate can be valid for "ä\.\.b"'):
+        actions.create(yard.store, request, yard.said.append, NOW)
+    assert yard.said == []
+    assert yard.store.names() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [({"SSHPort": "abc"}, "its config.json says SSHPort 'abc', no port"), ({"EnginePort": 70000}, "EnginePort 70000"),
+     ({"SSHPort": [1]}, "SSHPort"), ({"SSHPort": "22"}, ""), ({"SSHPort": None}, ""), ({"EnginePort": ""}, "")],
+)  # fmt: skip
+def test_a_record_that_somebody_edited(yard: Yard, changed: dict[str, object], words: str) -> None:
+    """A port that is none is told when the machine is loaded; what drivers have always taken is taken."""
+    path = yard.create().directory / "config.json"
+    record = json.loads(path.read_bytes())
+    record["Driver"].update(changed)
+    path.write_text(json.dumps(record))
+    if words:
+        with pytest.raises(MachineError, match=f"Error loading host m1: .*{words}"):
+            open_host(yard.store, "m1")
+    else:
+        assert open_host(yard.store, "m1").driver.data[next(iter(changed))] == next(iter(changed.values()))
+
+
+def test_a_record_without_what_its_driver_needs(yard: Yard) -> None:
+    """A key that is missing in the record is named, whichever driver misses it."""
+    path = yard.create().directory / "config.json"
+    record = json.loads(path.read_bytes())
+    record["DriverName"], record["Driver"] = "generic", {}
+    path.write_text(json.dumps(record))
+    host = open_host(yard.store, "m1")
+    with pytest.raises(MachineError, match=r"Error loading host m1: its config\.json has no IPAddress"):
+        host.driver.ssh()
+    assert host.current.driver == {}
+
+
 def test_ls_shows_what_is_running(yard: Yard) -> None:
     """Rows have state, URL, version and the star; stopped machines have none of the last three."""
     url = yard.create("m2").driver.url()
@@ -108,6 +232,23 @@ def test_ls_shows_what_is_running(yard: Yard) -> None:
     rows = table.rows(yard.store, {"DOCKER_HOST": url}, 5)
     shown = [(row.name, row.mark, row.driver, row.state, row.url, row.version) for row in rows]
     assert shown == [("m2", "*", "fake", "Running", url, "v9.9.9"), ("m10", "-", "fake", "Stopped", "", "Unknown")]
+
+
+def test_ls_says_when_a_certificate_ends(yard: Yard) -> None:
+    """With less than 60 days left the date is in ERRORS, and what renews it where that can be done from here."""
+    now = datetime.now(UTC)
+    for name, left in (("m1", 59), ("m2", 61)):
+        yard.create(name)
+        pair = certs.Pair(yard.store.directory(name) / "server.pem", yard.store.directory(name) / "server-key.pem")
+        authority = certs.Pair(yard.store.certs / "ca.pem", yard.store.certs / "ca-key.pem")
+        certs.issue_server(pair, authority, name, [name], now + timedelta(days=left) - certs.VALIDITY)
+        FakeDriver.running[yard.store.directory(name)].show(*pair)
+    rows = table.rows(yard.store, {}, 10)
+    ends = f"certificate ends {now + timedelta(days=59):%Y-%m-%d}"
+    remedy = "`regenerate-certs m1` renews it"
+    assert [(row.version, row.error) for row in rows] == [("v9.9.9", f"{ends}: {remedy}"), ("v9.9.9", "")]
+    (yard.store.certs / "ca-key.pem").unlink()
+    assert [row.error for row in table.rows(yard.store, {}, 10)] == [ends, ""]
 
 
 def test_ls_waits_for_nobody(yard: Yard) -> None:

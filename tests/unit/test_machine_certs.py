@@ -71,6 +71,19 @@ def test_a_certificate_is_replaced_when_it_no_longer_fits(tmp_path: Path, author
     assert not certs.is_fit(server, authority, names, NOW)
 
 
+def test_names_in_other_letters_and_addresses_with_a_zone(tmp_path: Path, authority: certs.Pair) -> None:
+    """A name is written in IDNA's letters, an address without its zone; what is neither is refused by name."""
+    server, names = pair(tmp_path, "server"), ["exämple.org", "*.exämple.org", "fe80::1%eth0"]
+    certs.check_names(names)
+    certs.issue_server(server, authority, "m1", names, NOW)
+    assert certs.is_fit(server, authority, names, NOW)
+    shown = x509.load_pem_x509_certificate(server.certificate.read_bytes())
+    covered = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(name.value) for name in covered] == ["xn--exmple-cua.org", "*.xn--exmple-cua.org", "fe80::1"]
+    with pytest.raises(MachineError, match=r'no certificate can be valid for "ä\.\.org"'):
+        certs.check_names(["example.org", "ä..org"])
+
+
 def test_without_the_authoritys_key_nothing_is_signed(tmp_path: Path, authority: certs.Pair) -> None:
     """The missing file is named."""
     authority.key.unlink()
@@ -134,3 +147,30 @@ def test_a_replaced_authority_ends_what_the_old_one_signed(tmp_path: Path, autho
     authority.key.unlink()
     with pytest.raises(MachineError, match="key is missing"):
         certs.replace_authority(authority, NOW)
+
+
+def test_an_authority_whose_key_is_anothers_signs_nothing(tmp_path: Path, authority: certs.Pair) -> None:
+    """Key and certificate are two files: where they do not belong together that is said, and both can be made anew."""
+    other, server = pair(tmp_path, "other"), pair(tmp_path, "server")
+    certs.ensure_authority(other, NOW)
+    authority.key.write_bytes(other.key.read_bytes())
+    with pytest.raises(MachineError, match=r"do not belong together.*regenerate-certs --client-certs"):
+        certs.ensure_authority(authority, NOW)
+    with pytest.raises(MachineError, match="do not belong together"):
+        certs.issue_server(server, authority, "m1", ["m1"], NOW)
+    assert not server.certificate.exists()
+    certs.replace_authority(authority, NOW)
+    assert not certs.ensure_authority(authority, NOW)
+    authority.key.write_text("damaged")
+    with pytest.raises(MachineError, match="no key that can be read"):
+        certs.ensure_authority(authority, NOW)
+
+
+def test_a_server_certificate_without_its_own_key_does_not_fit(tmp_path: Path, authority: certs.Pair) -> None:
+    """Ended between the two files of a new server identity: the next occasion makes both again."""
+    server, other = pair(tmp_path, "server"), pair(tmp_path, "other")
+    certs.issue_server(server, authority, "m1", ["m1"], NOW)
+    certs.issue_server(other, authority, "m1", ["m1"], NOW)
+    assert certs.is_fit(server, authority, ["m1"], NOW)
+    server.key.write_bytes(other.key.read_bytes())
+    assert not certs.is_fit(server, authority, ["m1"], NOW)

@@ -13,6 +13,7 @@ from keyring.backends.fail import Keyring
 from moto.server import ThreadedMotoServer
 
 from shoal.machine.cloud import api
+from shoal.machine.cloud import driver as driver_module
 from shoal.machine.cloud.amazonec2 import AmazonEC2, AmazonEC2Driver
 from shoal.machine.cloud.amazonec2_groups import MADE_BY
 from shoal.machine.driver import Context, Prepare, State
@@ -38,6 +39,18 @@ class Bare(AmazonEC2Driver):
 
     def _answers(self) -> bool:
         return True
+
+
+class Old(AmazonEC2Driver):
+    """Brings machines up as it does, and takes them to have booted anew at once."""
+
+    provider = Quick()
+
+    def _answers(self) -> bool:
+        return True
+
+    def _boot_mark(self) -> str:
+        return ""
 
 
 @pytest.fixture(scope="module")
@@ -268,8 +281,13 @@ def test_subnets(ec2: Any, shop: Shop) -> None:
     assert instances(ec2) == []
 
 
-def test_a_record_of_docker_machines(ec2: Any, shop: Shop, server: str, tmp_path: Path) -> None:
-    """What docker-machine made is asked, stopped and removed with its own record: its key pair goes, its group stays."""
+def test_a_record_of_docker_machines(
+    ec2: Any, shop: Shop, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docker-machine made is asked, stopped, started and removed with its own record.
+
+    Its Docker is left as it is; its key pair goes, its group stays.
+    """
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     made = ec2.create_security_group(GroupName="docker-machine", Description="Docker Machine", VpcId=vpc)["GroupId"]
     ec2.import_key_pair(
@@ -285,12 +303,19 @@ def test_a_record_of_docker_machines(ec2: Any, shop: Shop, server: str, tmp_path
     directory = tmp_path / "old"
     directory.mkdir()
     (directory / "id_rsa").touch()
-    driver = Bare(Context("old", directory, tmp_path, shop.said.append), record)
+    driver = Old(Context("old", directory, tmp_path, shop.said.append), record)
     assert driver.state() is State.RUNNING
     assert driver.ssh().key == directory / "id_rsa"
     assert any("AccessKey in clear" in line for line in shop.said)
     driver.stop()
     assert driver.state() is State.STOPPED
+    asked: list[str] = []
+    monkeypatch.setattr(driver_module.ssh, "wait_for_banner", lambda endpoint, timeout: asked.append(endpoint.host))
+    monkeypatch.setattr(driver_module.access, "log_in", lambda endpoint, timeout: asked.append(endpoint.user))
+    for again in (driver.start, driver.restart):
+        again(lambda address: pytest.fail("nothing is to be installed there"))
+        assert driver.state() is State.RUNNING
+    assert asked == [driver.address(), "ubuntu"] * 2
     driver.remove()
     assert instance not in [one["InstanceId"] for one in instances(ec2) if one["State"]["Name"] != "terminated"]
     assert "old" not in [pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"]]

@@ -31,6 +31,7 @@ from shoal.machine.cloud.userdata import compose
 from shoal.machine.driver import Context, driver_class
 from shoal.machine.errors import MachineError
 from shoal.machine.keys import KeyPair as OurPair
+from tests.clouds import Missing, ResourceManager
 
 FLAGS = Path(__file__).with_name("data_cloud_flags.txt")
 
@@ -168,13 +169,13 @@ def test_libcloud_takes_everything_that_is_asked(name: str, tmp_path: Path) -> N
     cloud.connection, cloud.subscription_id, cloud.path = MagicMock(), "sub", "/"
     cloud.connection.request.return_value.object = {"properties": {"provisioningState": "Succeeded"}}
     if name == "azure":
-        _forgets_what_is_deleted(cloud.connection)
+        cloud.connection.request.side_effect = ResourceManager().request
     for method in ("list_nodes", "list_key_pairs", "list_images", "list_sizes", "list_locations"):
         getattr(cloud, method).return_value = []
     for method, answer in case.answers.items():
         getattr(cloud, method).return_value = answer
     if name == "azure":
-        cloud.ex_get_node.side_effect = _Missing()
+        cloud.ex_get_node.side_effect = Missing()
     provider.check(cloud, data)
     plan = Plan("m1", "t0k3n", "m1-t0k3n", "ssh-ed25519 AAAA", "#cloud-config USERDATA")
     data.update(KeyName=plan.key_name, Token=plan.token)
@@ -196,24 +197,6 @@ def test_libcloud_takes_everything_that_is_asked(name: str, tmp_path: Path) -> N
     provider.delete_key(cloud, data)
     provider.close_ports(cloud, data)
     assert provider.addresses(node, data)[0] == "192.0.2.1"
-
-
-class _Missing(Exception):
-    code = 404
-
-
-def _forgets_what_is_deleted(connection: MagicMock) -> None:
-    """As Azure: what was deleted is not found."""
-    gone: set[str] = set()
-
-    def request(where: str, params: Any = None, data: Any = None, method: str = "GET") -> Any:
-        if method == "DELETE":
-            gone.add(where)
-        elif method == "GET" and where in gone:
-            raise _Missing
-        return SimpleNamespace(object={"properties": {"provisioningState": "Succeeded"}})
-
-    connection.request.side_effect = request
 
 
 def test_amazon_credentials_from_its_file(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import pytest
 
 from shoal.cli import machine as cli
 from shoal.cli.flags import Options, declare, parse
-from shoal.cli.machine import main
 from shoal.cli.machine_create import chosen_driver, declared, default_driver, value
 from shoal.cli.machine_parents import ancestors, parse_ps
 from shoal.cli.machine_several import Lines, run
@@ -27,6 +25,7 @@ from shoal.machine.driver import Flag, SshEndpoint, State, driver_class, registe
 from shoal.machine.errors import MachineError
 from shoal.machine.record import Record
 from shoal.machine.store import Store
+from tests.machine_cli import alone, say
 from tests.machine_fake import FakeDriver
 from tests.waiting import until_sync
 
@@ -89,22 +88,8 @@ ORDER = [
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store of its own, and an environment that says nothing else about machines."""
-    for name in os.environ:
-        if name.startswith(("MACHINE_", "DOCKER_", "ENGINE_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("MACHINE_STORAGE_PATH", str(tmp_path / "store"))
-    yield Store(tmp_path / "store")
-    for directory in list(FakeDriver.running):
-        if directory.is_relative_to(tmp_path):
-            FakeDriver.running.pop(directory).off()
-
-
-def say(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
-    """What a command line prints that must exit with `code`."""
-    found = main(list(words), "docker-machine")
-    said = capsys.readouterr()
-    assert found == code, said.out + said.err
-    return said.out + said.err
+    with alone(tmp_path, monkeypatch) as store:
+        yield store
 
 
 # --- what there is -----------------------------------------------------------------------------------------------------
@@ -375,6 +360,46 @@ def test_one_failure_does_not_stop_the_others(here: Store, capsys: pytest.Captur
     ]
     assert "does not exist" in say(capsys, "stop", "a", "nosuch", code=1)
     assert say(capsys, "status", "a") == "Running\n", "one unknown name prevents the action for all, as it did"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_nobody_foresaw_is_a_sentence(
+    debug: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in a driver is told in a line, without a traceback unless --debug asks for it, and the exit status is 1."""
+    monkeypatch.setenv("MACHINE_DEBUG", str(int(debug)))
+
+    def broken(driver: FakeDriver) -> None:
+        raise KeyError(driver.context.name)
+
+    say(capsys, "create", "-d", "fake", "a", "b")
+    monkeypatch.setattr(FakeDriver, "stop", broken)
+    for names in (["a"], ["a", "b"]):
+        lines = say(capsys, "stop", *names, code=1).splitlines()
+        told = [f"unexpected KeyError: '{name}' (--debug shows where it happened)" for name in names]
+        assert [line.partition(") ")[2] if len(names) > 1 else line for line in lines if "--debug" in line] == told
+        assert ("Traceback (most recent call last):" in lines) is debug
+
+
+def test_one_fault_does_not_take_the_others_hints(
+    here: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several machines one fails as nobody foresaw, another as its driver says: the third's hint is printed."""
+    check = FakeDriver.check
+
+    def checked(driver: FakeDriver) -> None:
+        if driver.context.name == "a":
+            raise ValueError("odd")
+        if driver.context.name == "b":
+            raise MachineError("b fails")
+        check(driver)
+
+    monkeypatch.setattr(FakeDriver, "check", checked)
+    text = say(capsys, "create", "-d", "fake", "a", "b", "c", code=1)
+    assert "docker-machine env c" in text
+    assert "(a) unexpected ValueError: odd" in text
+    assert "(b) b fails" in text
+    assert here.names() == ["c"]
 
 
 def test_each_machine_has_its_line_on_a_terminal() -> None:

@@ -19,6 +19,7 @@ case "$1 $4" in
     "env m1") echo 'export DOCKER_MACHINE_NAME="m1"' | sed "$SED"; exit;;
     "env -u") echo 'unset DOCKER_MACHINE_NAME' | sed "$UNSED"; exit;;
     "env "*) exit 1;;
+    "status "*) echo "$STATE"; exit;;
 esac
 exec {shoal} machine "$@"
 """
@@ -40,10 +41,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def ask(folder: Path, shell: str, text: str) -> list[str]:
+def ask(folder: Path, shell: str, text: str, **variables: str) -> list[str]:
     argv = {"bash": ["bash", "--norc", "-c"], "zsh": ["zsh", "-f", "-c"], "fish": ["fish", "-N", "-c"]}[shell]
     environment = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder), "MACHINE_STORAGE_PATH": str(folder / "store"),
-                   "SED": "", "UNSED": "", **(FISH if shell == "fish" else {})}  # fmt: skip
+                   "SED": "", "UNSED": "", **(FISH if shell == "fish" else {}), **variables}  # fmt: skip
     done = subprocess.run([*argv, f"source {folder}/{shell}.rc\n{text}"], env=environment, capture_output=True, text=True,
                           timeout=60, check=False, cwd=folder / "store/machines/m1")  # fmt: skip
     assert done.stderr == ""
@@ -58,6 +59,34 @@ def test_use(shell: str, program: str, folder: Path) -> None:
     if shell == "fish":
         text = text.replace("$(__docker_machine_ps1)", "(__docker_machine_ps1)")
     assert ask(folder, shell, text) == ["Active machine: m1", "m1 [m1]", "m1", "No active machine"]
+
+
+STATES = [("Running", " R"), ("Stopped", " S"), ("Stopping", " R->S"), ("Starting", " S->R"), ("Error", " E"),
+          ("Timeout", " E"), ("Paused", " S"), ("", " S")]  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_the_prompt_can_have_the_state(shell: str, folder: Path) -> None:
+    """With DOCKER_MACHINE_PS1_SHOWSTATUS=true docker-machine's letters for the state follow the name, else nothing does."""
+    name, shown = {"DOCKER_MACHINE_NAME": "m1"}, {"DOCKER_MACHINE_PS1_SHOWSTATUS": "true"}
+    assert ask(folder, shell, "__docker_machine_ps1", **shown) == []
+    assert ask(folder, shell, "__docker_machine_ps1", **name, STATE="Running") == [" [m1]"]
+    loop = {"fish": "for STATE in {}; set -x STATE $STATE; __docker_machine_ps1; echo; end"}
+    text = loop.get(shell, "for STATE in {}; do export STATE; __docker_machine_ps1; echo; done")
+    states = " ".join(f"'{state}'" for state, _ in STATES)
+    assert ask(folder, shell, text.format(states), **name, **shown) == [f" [m1{letters}]" for _, letters in STATES]
+    if shell != "fish":
+        assert ask(folder, shell, "__docker_machine_ps1 '(%s)'", **name, **shown, STATE="Stopping") == ["(m1 R->S)"]
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+@pytest.mark.parametrize(("wrapped", "kind"), [("true", "function"), ("false", "file"), ("no", "file")])
+def test_the_commands_can_be_left_as_they_are(shell: str, wrapped: str, kind: str, folder: Path) -> None:
+    """Unless DOCKER_MACHINE_WRAPPED is true, as it is by default, docker-machine and shoal stay programs."""
+    text = {"bash": "type -t", "zsh": "whence -w", "fish": "type -t"}[shell]
+    found = ask(folder, shell, f"{text} docker-machine; {text} shoal", DOCKER_MACHINE_WRAPPED=wrapped)
+    word = "command" if (shell, kind) == ("zsh", "file") else kind
+    assert [line.split()[-1] for line in found] == [word, word]
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)

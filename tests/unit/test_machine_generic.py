@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from shoal.machine import generic, none
+from shoal.machine import generic, none, provision
 from shoal.machine.driver import Context, State, driver_class, traits
 from shoal.machine.errors import MachineError, PreCreateError
+from shoal.machine.record import AuthOptions, Record
+from shoal.machine.store import Store
 
 
 def context(folder: Path) -> Context:
@@ -32,6 +38,34 @@ def test_generic_takes_docker_machines_flags(tmp_path: Path) -> None:
     }  # fmt: skip
     with pytest.raises(PreCreateError, match='SSH key does not exist: "/x/id_rsa"'):
         driver.check()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["key.pem", "cert.pem", "ca.pem", "ca-key.pem", "server.pem", "server-key.pem", "config.json", "config.json.bak",
+     "known_hosts", "host_key", "KEY.pem"],
+)  # fmt: skip
+def test_a_key_by_the_name_of_a_file_of_ours_has_another_here(tmp_path: Path, name: str) -> None:
+    """A user's key may be called key.pem: its copy is not what the machine's own files are written over."""
+    source = tmp_path / "mine" / name
+    for folder in (source.parent, tmp_path / "certs", tmp_path / "machines/m1"):
+        folder.mkdir(parents=True)
+    source.write_text("SSH")
+    paths = {key: tmp_path / "certs" / f"{key}.pem" for key in ("ca", "cert", "key")}
+    for path in paths.values():
+        path.write_text("TLS")
+    driver = generic.GenericDriver(context(tmp_path), {})
+    driver.configure({"generic-ip-address": "h", "generic-ssh-key": str(source)})
+    driver._import_key()
+    provision.copy_client_identity(
+        AuthOptions(
+            ca_cert_path=str(paths["ca"]), client_cert_path=str(paths["cert"]), client_key_path=str(paths["key"]),
+            store_path=str(tmp_path / "machines/m1"),
+        )
+    )  # fmt: skip
+    assert driver.ssh().key == tmp_path / "machines/m1" / f"id_{name}"
+    assert driver.ssh().key.read_text() == "SSH"  # type: ignore[union-attr]
+    assert (tmp_path / "machines/m1/key.pem").read_text() == "TLS"
 
 
 @pytest.mark.parametrize(
@@ -82,3 +116,33 @@ def test_none_refuses_what_no_client_could_reach(tmp_path: Path, url: str) -> No
     """docker-machine took any text."""
     with pytest.raises(MachineError):
         none.NoneDriver(context(tmp_path), {}).configure({"url": url})
+
+
+def test_a_dead_host_does_not_keep_the_command(tmp_path: Path) -> None:
+    """`ls -t 1` ends, though the probe of a host whose sshd says nothing has most of its time left."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        data = {"IPAddress": "127.0.0.1", "SSHUser": "root", "SSHPort": silent.getsockname()[1],
+                "EnginePort": nobody.getsockname()[1]}  # fmt: skip
+        Store(tmp_path).save("m1", replace(Record(name="m1", driver_name="generic"), driver=data))
+        program = (
+            "import sys; from shoal.cli.machine import main; from shoal.machine import generic\n"
+            f"generic.PROBE_TIMEOUT = 60; sys.exit(main(['-s', {str(tmp_path)!r}, 'ls', '-t', '1'], 'docker-machine'))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.splitlines()[1].split() == ["m1", "generic", "Timeout"]
+
+
+@pytest.mark.parametrize(("greets", "accepts"), [(True, False), (False, True), (False, False)])
+def test_one_answer_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, greets: bool, accepts: bool) -> None:
+    """A host runs when its sshd or its engine answers, whatever the other question comes to, and else is stopped."""
+
+    def engine(host: str, port: int) -> bool:
+        if not accepts:
+            raise UnicodeError("no such name")
+        return True
+
+    monkeypatch.setattr(generic.ssh, "greets", lambda endpoint, timeout: greets)
+    monkeypatch.setattr(generic, "_accepts", engine)
+    driver = generic.GenericDriver(context(tmp_path), {"IPAddress": "192.0.2.7", "SSHUser": "root"})
+    assert driver.state() is (State.RUNNING if greets or accepts else State.STOPPED)

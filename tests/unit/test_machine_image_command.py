@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from shoal.cli import machine
+from shoal.machine import distributions
 from shoal.machine.errors import MachineError
 from shoal.machine.image import build, cache, debian, pack, sources
 from tests.unit.test_machine_image_cache import make_iso, manifest
@@ -99,7 +100,7 @@ def test_version_follows_the_sources() -> None:
 
 def test_dependencies_are_complete_and_no_more(tmp_path: Path) -> None:
     """What Shoal needs is in, with what that needs; tools of developers are not."""
-    names = {distribution.name.lower() for distribution in sources.dependencies()}
+    names = {distribution.name.lower() for distribution in distributions.needed().values()}
     assert {"msgspec", "aiohttp", "yarl", "cryptography", "cffi", "protobuf"} <= names
     assert not names & {"pytest", "mypy", "shoal", "pip", "apache-libcloud"}
     sources.copy_dependencies(tmp_path)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.machine import ssh
-from shoal.machine.driver import EngineSetup, SshEndpoint
+from shoal.machine import seed, ssh
+from shoal.machine.driver import Context, EngineSetup, SshEndpoint, State
 from shoal.machine.errors import MachineError
 from shoal.machine.install import apply, bundle, facts, family, plan, units
 
@@ -165,6 +165,35 @@ def test_what_a_line_cannot_hold_is_refused(bad: dict[str, str]) -> None:
         units.environment_lines(bad)
     with pytest.raises(MachineError):
         units.lines(["a\nb"])
+
+
+def test_a_machine_that_began_with_a_seed_has_its_settings_already() -> None:
+    """The seed and `provision` put the same two files there: otherwise the first provision restarted the engine."""
+    there = seed.engine_files(SETUP)
+    order = plan.make(found(os={"ID": "shoal"}), SETUP, "").order
+    assert plan.encoded(there) == order["files"]
+
+
+def test_a_virtual_machine_of_hyper_v_gets_the_bundle_of_its_own_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--storage-path: bundles are kept in that store, not in the default one."""
+    from shoal.machine.hyperv.driver import HypervDriver
+
+    given: dict[str, Any] = {}
+    driver: Any = HypervDriver(Context("m1", tmp_path / "machines/m1", tmp_path, print), {"VMId": "1"})
+    for name, answer in (
+        ("_has_address", True),
+        ("state", State.RUNNING),
+        ("address", "10.0.0.1"),
+        ("ssh", "endpoint"),
+    ):
+        monkeypatch.setattr(driver, name, lambda answer=answer: answer)
+    monkeypatch.setattr(ssh, "wait_for_banner", lambda endpoint, timeout: None)
+    monkeypatch.setattr("shoal.machine.install.over_ssh", lambda *arguments, **more: given.update(more, all=arguments))
+    driver._set_up(lambda address: f"setup for {address}")
+    assert given["cache"] == tmp_path / "cache"
+    assert given["all"][:2] == ("endpoint", "setup for 10.0.0.1")
 
 
 def test_installers_ask_for_the_familys_packages() -> None:

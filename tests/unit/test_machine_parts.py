@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -109,6 +110,15 @@ def test_ssh_checks_the_machines_key_by_its_name(tmp_path: Path) -> None:
         assert option in words
 
 
+def test_an_address_may_have_a_zone(tmp_path: Path) -> None:
+    """ssh itself, asked what it makes of our options, comes to the address as it was given, of the command and of files."""
+    endpoint = SshEndpoint("fe80::1%eth0", 22, "root", None, None, "m1")
+    with ssh.config({"m1": endpoint}) as path:
+        for command in (ssh.command(endpoint, []), ["ssh", "-F", str(path), "m1"]):
+            told = subprocess.run([command[0], "-G", *command[1:]], capture_output=True, text=True, check=False)
+            assert "hostname fe80::1%eth0\n" in told.stdout, told.stderr
+
+
 def test_a_copy_between_machines_has_each_ones_settings(tmp_path: Path) -> None:
     """scp gets a configuration file with a block per machine, so that ports and keys may differ."""
     sides = {
@@ -154,22 +164,24 @@ def test_preparation_renews_only_what_must_be(tmp_path: Path) -> None:
     auth = AuthOptions(
         ca_cert_path=f"{tmp_path}/ca.pem", ca_private_key_path=f"{tmp_path}/ca-key.pem",
         client_cert_path=f"{tmp_path}/cert.pem", client_key_path=f"{tmp_path}/key.pem",
-        server_cert_path=f"{tmp_path}/m/server.pem", server_key_path=f"{tmp_path}/m/server-key.pem",
-        store_path=f"{tmp_path}/m",
+        server_cert_path=f"{tmp_path}/machines/m/server.pem", server_key_path=f"{tmp_path}/machines/m/server-key.pem",
+        store_path=f"{tmp_path}/machines/m",
     )  # fmt: skip
     now = datetime(2026, 11, 1, tzinfo=UTC)
-    (tmp_path / "m").mkdir()
+    (tmp_path / "machines/m").mkdir(parents=True)
     assert list(ensure_identities(auth, now)) == ["CA", "client certificate"]
     prepare = preparation(Record(name="m", driver_name="local", host_options=HostOptions(auth_options=auth)), now)
     first, same, moved = prepare("10.0.0.1"), prepare("10.0.0.1"), prepare("10.0.0.2")
     assert first.files == same.files != moved.files
     assert first.files["/etc/shoal/tls/server-key.pem"][0] == 0o600
-    assert (tmp_path / "m/key.pem").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "machines/m/key.pem").stat().st_mode & 0o777 == 0o600
 
 
 def test_unknown_drivers_are_named() -> None:
-    """A driver that is not installed is an error in docker-machine's words."""
-    with pytest.raises(MachineError, match=r'Driver "nosuch" not found\. Do you have the plugin binary'):
+    """A driver that is not installed is an error in docker-machine's words, and with what is different here."""
+    with pytest.raises(
+        MachineError, match=r'Driver "nosuch" not found\. Do you have the plugin binary .*Python packages'
+    ):
         driver_class("nosuch")
 
 

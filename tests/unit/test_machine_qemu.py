@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.machine.driver import Context, State
+from shoal.machine.driver import Context, EngineSetup, State
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
+from shoal.machine.qemu import accel
 from shoal.machine.qemu.command import Card, Machine, command_line, user_network
 from shoal.machine.qemu.driver import QemuDriver
 from shoal.machine.qemu.life import Life
@@ -206,7 +210,40 @@ def test_a_register_that_others_can_write_is_not_used(tmp_path: Path) -> None:
             safe_directory(tmp_path / name)
 
 
+def test_the_register_is_not_locked_in_somebody_elses_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another user made a link first, neither a start nor a removal opens anything behind it."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "victim")
+    monkeypatch.setattr("shoal.machine.qemu.place.user_run", lambda: tmp_path / "run")
+    made = driver(tmp_path)
+    made.data.update(Binary=sys.executable, Accel="tcg", Made=True)
+    assert "belongs to somebody else" in Unprivileged("192.168.99.0/24").trouble()
+    with pytest.raises(MachineError, match="belongs to somebody else"):
+        made.start(lambda address: pytest.fail("not asked"))
+    with pytest.raises(MachineError, match="belongs to somebody else"):
+        made.remove()
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
 # --- the driver ---
+
+
+def test_a_qemu_that_does_not_start_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ended, and told in a sentence."""
+    launched = list[subprocess.Popen[bytes]]()
+    popen = subprocess.Popen
+
+    def hangs(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        launched.append(popen(["sleep", "100"], **options))
+        return launched[0]
+
+    monkeypatch.setattr("shoal.machine.qemu.life.LAUNCH_TIMEOUT", 0.1)
+    monkeypatch.setattr("shoal.machine.qemu.life.subprocess.Popen", hangs)
+    with pytest.raises(MachineError, match="QEMU does not start within 0 s"):
+        Life(tmp_path).launch(["qemu"], {"tap": ""})
+    assert launched[0].returncode == -signal.SIGKILL
 
 
 def test_a_machine_whose_qemu_is_gone_is_stopped(tmp_path: Path) -> None:
@@ -236,6 +273,33 @@ def test_what_is_missing_is_named_before_anything_is_made(tmp_path: Path, monkey
     with pytest.raises(PreCreateError, match=r"There is no machine image .* apt-get install"):
         driver(tmp_path, binary=sys.executable).check()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_kvm_is_tried_once_for_a_new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the check found holds for the first boot, also where the trial came to no end; and is said once."""
+    tried, said = list[Path](), list[str]()
+
+    def trouble(binary: str, kernel: Path) -> str:
+        tried.append(kernel)
+        raise accel.Undecided("busy")
+
+    made = driver(tmp_path, binary=sys.executable)
+    made.context = made.context._replace(say=said.append)
+    made.context.directory.mkdir(parents=True)
+    kernel = tmp_path / "kernel"
+    kernel.touch()
+    monkeypatch.setattr(accel, "kvm_trouble", trouble)
+    monkeypatch.setattr("shoal.machine.qemu.driver.image.ensure", lambda store, say: SimpleNamespace(kernel=kernel))
+    monkeypatch.setattr("shoal.machine.qemu.place.user_run", lambda: tmp_path / "run")
+
+    def prepare(address: str) -> EngineSetup:
+        raise MachineError("far enough")
+
+    made.check()
+    with pytest.raises(MachineError, match="far enough"):
+        made._boot(prepare, first=True)
+    assert tried == [kernel]
+    assert said == ["KVM cannot be used here: busy. The machine is emulated in software, slowly"]
 
 
 def test_a_machine_that_never_ran_has_no_address(tmp_path: Path) -> None:

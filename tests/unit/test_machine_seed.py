@@ -42,7 +42,7 @@ def test_layout() -> None:
     assert found["machine-seed"] == (0o600, b"shoal machine seed 1\n")
     assert found["host_key"] == (0o600, HOST_KEY)
     assert found["files/etc/docker/key.pem"] == (0o600, b"k")
-    assert found["files/etc/shoal/shoald.args"] == (0o644, b"-H\na b\n")
+    assert found["files/etc/shoal/shoald.args"] == (0o600, b"-H\na b\n")
     assert found["files/etc/shoal/shoald.env"] == (0o600, b"A=x=y z\n")
 
 

@@ -117,6 +117,14 @@ def test_nushell_is_given_only_what_it_can_hold() -> None:
         shells.lines(shells.find("nu"), {"V": "a'b"}, "m env")
 
 
+@pytest.mark.parametrize("value", [*VALUES, "a&b", "%PATH%", "100%", "a^b", "(x) & echo %y%"])
+def test_cmd_gets_the_value_as_it_is(value: str) -> None:
+    """The hint's FOR runs each line after cmd has looked for special characters: whatever was put before one would stay."""
+    shell = shells.find("cmd")
+    assert shells.lines(shell, {"V": value}, "m env").splitlines()[0] == f"SET V={value}"
+    assert "DO @%i" in shell.hint
+
+
 def test_xonsh_gets_python() -> None:
     """What xonsh is given is a string of Python, whatever the value."""
     for value in VALUES:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from shoal.machine import driver
 from shoal.machine.driver import State, register
 from shoal.machine.errors import MachineError
+from shoal.machine.host import open_host
 from shoal.machine.record import EngineOptions, HostOptions, Record
 from shoal.machine.store import Store
 from shoal.machine.table import Row, is_active, matches, natural, parse_filters, rows
@@ -84,3 +88,46 @@ def test_a_drivers_mistake_is_a_row(tmp_path: Path) -> None:
     assert [(row.name, row.state) for row in shown] == [("a", "Error"), ("b", "Error")]
     assert shown[0].error == "KeyError: 'InstanceId'"
     assert shown[0].seconds < 10
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+     ("", "AttributeError: module 'lame_driver' has no attribute 'Lame'"), ("1 / 0", "ZeroDivisionError: division by zero")],
+)  # fmt: skip
+def test_a_driver_that_cannot_be_loaded_is_as_one_that_is_gone(
+    source: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver and its fault are named, at once; the machine can be used as far as its record tells."""
+    (tmp_path / "lame_driver.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "lame_driver", raising=False)
+    monkeypatch.setitem(driver.BUILT_IN, "lame", "lame_driver:Lame")
+    words = f'Driver "lame" cannot be loaded: {fault}'
+    with pytest.raises(MachineError) as caught:
+        driver.driver_class("lame")
+    assert words in str(caught.value)
+    store = Store(tmp_path / "store")
+    store.save("m1", replace(Record(name="m1", driver_name="lame"), driver={}))
+    [row] = rows(store, {}, 30)
+    assert (row.driver, row.state) == ("lame", "Error")
+    assert words in row.error
+    store.save("m1", replace(Record(name="m1", driver_name="lame"), driver={"IPAddress": "192.0.2.7"}))
+    assert open_host(store, "m1").driver.address() == "192.0.2.7"
+    assert "local" in {kind.__module__.split(".")[2] for kind in driver.built_in_drivers()}
+
+
+class Unborn(FakeDriver):
+    """A driver that cannot read what it remembers."""
+
+    def __init__(self, context: driver.Context, data: dict[str, Any]) -> None:
+        raise KeyError("InstanceId")
+
+
+def test_a_drivers_mistake_at_its_beginning_is_a_row(tmp_path: Path) -> None:
+    """Such a machine has its row at once: it is not one that does not answer in time."""
+    register("unborn", Unborn)
+    store = Store(tmp_path)
+    store.save("m1", replace(Record(), driver_name="unborn"))
+    [row] = rows(store, {}, 30)
+    assert (row.driver, row.state, row.error) == ("unborn", "Error", "KeyError: 'InstanceId'")

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import msgspec
 import pytest
@@ -23,7 +23,7 @@ from shoal.cli.machine import main
 from shoal.machine import archive, sealed, transfer
 from shoal.machine.archive import Entry, Manifest
 from shoal.machine.arrivals import settled
-from shoal.machine.driver import register
+from shoal.machine.driver import driver_class, register
 from shoal.machine.errors import MachineError
 from shoal.machine.host import open_host
 from shoal.machine.record import Record
@@ -277,6 +277,114 @@ def test_machines_bound_to_a_computer_stay_there(yard: Yard, tmp_path: Path) -> 
     yard.store.save("m1", record)
     with pytest.raises(MachineError, match="cannot be moved"):
         whole(yard)
+
+
+def become(yard: Yard, driver: str, data: dict[str, Any]) -> None:
+    """Let m1 be a machine of a hypervisor that is not here, without a disk, so that nobody asks whether it is stopped."""
+    (yard.store.directory("m1") / "disks/data.raw").unlink()
+    record = yard.store.load("m1")
+    yard.store.save("m1", replace(record, driver_name=driver, driver={**record.driver, **data}))
+
+
+@pytest.mark.parametrize(
+    ("driver", "numbers"),
+    [
+        ("virtualbox", {"VMUUID": "4b9f", "NatMac": "080027000001", "HostOnlyMac": "080027000002"}),
+        ("hyperv", {"VMId": "4b9f", "MacAddr": "00155D000001"}),
+    ],
+)
+def test_a_hypervisor_s_register_never_has_a_machine_twice(
+    yard: Yard, tmp_path: Path, driver: str, numbers: dict[str, str]
+) -> None:
+    """A machine that was brought has other numbers than the one it comes from, which may still be there; nothing else differs."""
+    kept = {"CPU": 1, "IPAddress": "192.168.59.101"}
+    become(yard, driver, {**kept, **numbers})
+    store = Store(tmp_path / "other")
+    transfer.import_machine(store, io.BytesIO(whole(yard)), "", yard.said.append)
+    brought = store.load("m1").driver
+    assert brought.keys() >= numbers.keys() and not brought.items() & numbers.items()
+    assert brought.items() >= kept.items()
+
+
+QEMU = {
+    "Accel": "auto", "Binary": "qemu-system-x86_64", "CPU": 1, "DiskSize": 2000, "Forwards": [[8080, 80]], "Memory": 512,
+    "Network": "user", "NetworkAddress": "192.168.99.101", "Subnet": "192.168.99.0/24", "IPAddress": "127.99.0.101",
+    "Made": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"Forwards": [["8080", "80,guestfwd=tcp:192.0.2.100:80-cmd:touch /tmp/x"]]}, {"Forwards": 3}, {"Accel": "tcg,x=y"},
+        {"Memory": "512,slots=4"}, {"CPU": [1]}, {"Network": "socket"}, {"NetworkAddress": "10.1.1.1"},
+        {"Subnet": "192.168.99.0/24,x"},
+    ],
+)  # fmt: skip
+def test_what_qemu_would_take_for_more_is_not_imported(value: dict[str, object]) -> None:
+    """A file of anybody's says no more to QEMU than options of `create` could."""
+    with pytest.raises(MachineError):
+        driver_class("qemu").arrived({**QEMU, **value})  # type: ignore[attr-defined]
+
+
+def test_a_qemu_machine_that_arrives_is_started_by_this_computer_s_qemu() -> None:
+    """Its settings stay; which program runs it, and where it is reached, is this computer's to say."""
+    found = driver_class("qemu").arrived({**QEMU, "Binary": "rm", "IPAddress": "0.0.0.0"})  # type: ignore[attr-defined]
+    assert found == {**QEMU, "IPAddress": ""}
+
+
+def test_secrets_of_clouds_neither_leave_nor_arrive() -> None:
+    """Neither in clear, as docker-machine kept them, nor as the place of another machine's in this keyring."""
+    driver: Any = driver_class("digitalocean")
+    data = {
+        "DropletID": 7,
+        "AccessToken": "secret",
+        "Secrets": {"digitalocean-access-token": "keyring:x@/home/u/machines/prod"},
+    }
+    assert driver.leaving(data) == driver.arrived(data) == {"DropletID": 7}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "variable"),
+    [
+        ("openstack", "AuthUrl", "https://cloud.example/v3", "OS_AUTH_URL"),
+        ("exoscale", "URL", "https://cloud.example", "EXOSCALE_ENDPOINT"),
+        ("amazonec2", "Endpoint", "https://cloud.example", "AWS_ENDPOINT"),
+        ("libcloud", "Connect", ["host=cloud.example"], ""),
+    ],
+)
+def test_secrets_are_sent_only_where_this_computer_says(
+    name: str, key: str, value: object, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine of another server is imported when the environment names that server, too."""
+    driver: Any = driver_class(name)
+    with pytest.raises(MachineError, match="where your secrets would be sent"):
+        driver.arrived({key: value})
+    assert driver.arrived({key: type(value)()}) is not None
+    if variable:
+        monkeypatch.setenv(variable, str(value))
+        assert driver.arrived({key: value}) == {key: value}
+
+
+@pytest.mark.parametrize(("driver", "number"), [("virtualbox", "VMUUID"), ("hyperv", "VMId")])
+def test_docker_machine_s_own_virtual_machines_stay(yard: Yard, driver: str, number: str) -> None:
+    """Their disks lie where the hypervisor put them, and they are known by a name only, which another one may have."""
+    become(yard, driver, {"MachineName": "somebody's"})
+    with pytest.raises(MachineError, match="docker-machine made this machine"):
+        whole(yard)
+    assert driver_class(driver).leaving({number: "1"}) == {number: "1"}  # type: ignore[attr-defined]
+
+
+def test_headers_that_say_how_much_is_to_be_read_are_refused(tmp_path: Path) -> None:
+    """tarfile reads an extended header whole, before anything could be checked: a small file could fill the memory."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("shoal-machine.json")
+        member.pax_headers = {"comment": "x" * 1000}
+        tar.addfile(member)
+    sink.seek(0)
+    with pytest.raises(MachineError, match="is no plain file"):
+        archive.unpack(sink, tmp_path)
 
 
 # --- encryption --------------------------------------------------------------------------------------------------------

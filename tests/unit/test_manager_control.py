@@ -41,6 +41,7 @@ from shoal.model.swarm_spec import (
     IPAM,
     CAConfig,
     ClusterSpec,
+    ConfigReference,
     ContainerSpec,
     DispatcherConfig,
     Empty,
@@ -321,12 +322,42 @@ def subnets(*texts: str) -> IPAM:
             InvalidArgument,
             RPC.format("InvalidArgument") + "no matching subnet for gateway 10.8.0.1",
         ),
+        (
+            NetworkSpec(name="x", options={"encrypted": ""}),
+            Unimplemented,
+            RPC.format("Unimplemented")
+            + 'the option "encrypted" is not supported: traffic between the nodes would go in clear',
+        ),
+        (
+            NetworkSpec(name="x", enable_ipv6=True),
+            Unimplemented,
+            RPC.format("Unimplemented") + "IPv6 is not supported: networks have IPv4 only",
+        ),
+        (
+            NetworkSpec(name="x", ipam=subnets("fd00:1::/64")),
+            InvalidArgument,
+            RPC.format("InvalidArgument") + "invalid subnet fd00:1::/64: IPv6 is not supported",
+        ),
+        (
+            NetworkSpec(name="x", config_from=ConfigReference(network="y")),
+            Unimplemented,
+            RPC.format("Unimplemented") + "networks that only hold a configuration are not supported in a swarm",
+        ),
     ],
 )
 async def test_a_wrong_network_is_refused(asked: NetworkSpec, kind: type[ShoalError], text: str) -> None:
-    """Taken or reserved names, subnets that make no sense or overlap another network's."""
+    """Taken or reserved names, subnets that make no sense or overlap another network's, and what would be without
+    effect."""
     control = await swarm()
     await refused(control.create_network(asked), kind, text)
+
+
+@pytest.mark.parametrize("option", ["false", "0"])
+async def test_a_network_that_says_it_is_not_encrypted_is_made(option: str) -> None:
+    """So is an attachable one, because many files say that of networks that only services use."""
+    control = await swarm()
+    made = await control.create_network(NetworkSpec(name="x", attachable=True, options={"encrypted": option}))
+    assert made.spec.attachable
 
 
 async def test_a_network_in_use_stays() -> None:

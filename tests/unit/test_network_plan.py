@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from shoal.kit.ids import SeededIds
 from shoal.model.container import EndpointIPAM, EndpointSettings, PortBinding
 from shoal.model.engine import LocalNetwork
-from shoal.model.errors import InvalidArgument, ShoalError
+from shoal.model.errors import InvalidArgument, PermissionDenied, ShoalError, Unimplemented
 from shoal.model.swarm_spec import IPAM, IPAMConfig
 from shoal.network import files, places, plan
 from shoal.network.leases import Leases
@@ -51,11 +53,28 @@ def test_attachment() -> None:
 def test_overlay_needs_an_address_from_the_manager() -> None:
     """On an overlay only the manager gives out addresses."""
     place = places.Place("id", "web", "overlay", "ov", bridge().subnet)
+    task = request(managed=True)
     with pytest.raises(ShoalError, match="attaching to network failed"):
-        plan.attach(request(), place, EndpointSettings(), present=[], leases=Leases(), ids=SeededIds())
+        plan.attach(task, place, EndpointSettings(), present=[], leases=Leases(), ids=SeededIds())
     asked = EndpointSettings(ipam_config=EndpointIPAM(ipv4_address="10.5.0.9/24"))
-    got = plan.attach(request(), place, asked, present=[], leases=Leases(), ids=SeededIds())
+    got = plan.attach(task, place, asked, present=[], leases=Leases(), ids=SeededIds())
     assert (got.settings.ip_address, got.settings.ip_prefix_len, got.settings.gateway) == ("10.5.0.9", 24, "")
+
+
+@pytest.mark.parametrize("address", ["", "10.5.0.9"])
+def test_only_tasks_are_on_overlays(address: str) -> None:
+    """A container that is no task is refused, whatever address it asks for: that could be a task's."""
+    asked = EndpointSettings(ipam_config=EndpointIPAM(ipv4_address=address) if address else None)
+    place = places.Place("id", "web", "overlay", "ov", bridge().subnet)
+    with pytest.raises(PermissionDenied) as caught:
+        plan.attach(request(), place, asked, present=[], leases=Leases(), ids=SeededIds())
+    assert str(caught.value) == (
+        "Could not attach to network web: rpc error: code = PermissionDenied desc = network web not manually attachable"
+    )
+    with pytest.raises(Unimplemented, match="joining an attachable overlay network from docker run is not supported"):
+        plan.attach(
+            request(), replace(place, attachable=True), asked, present=[], leases=Leases(), ids=SeededIds()
+        )  # fmt: skip
 
 
 def test_addresses_are_given_back() -> None:

@@ -74,11 +74,11 @@ def test_stack_external_and_named_networks() -> None:
     """External networks are used under their own name and not made; `name` replaces the stack's prefix."""
     text = """
 services: {web: {image: a, networks: [out, mine, host]}}
-networks: {out: {external: true, name: shared}, mine: {name: other, driver_opts: {encrypted: ""}}, host: {external: true}}
+networks: {out: {external: true, name: shared}, mine: {name: other, driver_opts: {some.option: ""}}, host: {external: true}}
 """
     found = desired(text)
     assert found.external_networks == ["shared"]
-    assert [(network.name, network.options) for network in found.networks] == [("other", {"encrypted": ""})]
+    assert [(network.name, network.options) for network in found.networks] == [("other", {"some.option": ""})]
     networks = found.services["lab_web"].task_template.networks
     assert [(network.target, network.aliases) for network in networks] == [
         ("host", []), ("other", ["web"]), ("shared", ["web"]),
@@ -98,6 +98,22 @@ def test_stack_mounts() -> None:
     assert bind == Mount(type="bind", source="/project/d", target="/d", read_only=True)
     assert anonymous == Mount(target="/anon")
     assert tmpfs == Mount(type="tmpfs", target="/t")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("/run", None),
+        ("/run:size=64m", Mount.TmpfsOptions(size_bytes=64 << 20)),
+        ("/run:mode=1770,noexec,uid=5,size=1k",
+         Mount.TmpfsOptions(size_bytes=1024, mode=0o1770, options=[["noexec"], ["uid", "5"]])),
+    ],
+)  # fmt: skip
+def test_stack_tmpfs_options(text: str, options: Mount.TmpfsOptions | None) -> None:
+    """What is given after the path of `tmpfs` counts."""
+    container = service(f"{{image: a, tmpfs: '{text}'}}").task_template.container_spec
+    assert container is not None
+    assert container.mounts == [Mount(type="tmpfs", target="/run", tmpfs_options=options)]
 
 
 def test_stack_modes() -> None:
@@ -150,6 +166,8 @@ def test_stack_capabilities_and_hosts() -> None:
         ("{command: x}", "invalid image reference for service web: no image specified"),
         ("{image: a, networks: [x]}", 'service web: undefined network "x"'),
         ("{image: a, volumes: ['x:/x']}", 'service web: undefined volume "x"'),
+        ("{image: a, tmpfs: '/run:mode=rw'}", "service web: tmpfs /run:mode=rw: invalid mode: rw"),
+        ("{image: a, tmpfs: '/run:size=big'}", "service web: invalid size: 'big'"),
         ("{image: a, restart: foo}", "service web: unknown restart policy: foo"),
         ("{image: a, healthcheck: {test: x, disable: true}}", "service web: test and disable can't be set at the same time"),
         ("{image: a, deploy: {resources: {limits: {cpus: x}}}}", "service web: failed to parse x as a rational number"),

@@ -397,3 +397,13 @@ def test_keys_are_private_and_pinned(tmp_path: Path) -> None:
     assert (where.directory / "known_hosts").read_text().startswith("m1 ssh-ed25519 ")
     for name in ("id_ed25519", "host_key"):
         assert (where.directory / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_old_records_say_less(tmp_path: Path) -> None:
+    """What docker-machine's records of older versions leave out is what it took then; those of ours are complete."""
+    driver = VirtualBoxDriver(Context("m1", tmp_path, tmp_path, print), {"MachineName": "m1", "Memory": 1024})
+    assert commands.host_only("m1", driver.data, "vboxnet0", "")[0][2:8] == (
+        "--nic2", "hostonly", "--nictype2", "82540EM", "--nicpromisc2", "deny",
+    )  # fmt: skip
+    assert (driver.data["UIType"], driver.data["HostOnlyCIDR"]) == ("headless", "192.168.99.1/24")
+    assert VirtualBoxDriver(Context("m1", tmp_path, tmp_path, print), {}).data == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
@@ -30,6 +31,8 @@ from shoal.model.objects import (
 )
 from shoal.model.service_logs import LogRequest, ServiceLogLine
 from shoal.model.swarm_spec import GenericResource, Platform, PortConfig, Resources
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds that a task waits for its networks (SwarmKit's number)."""
@@ -114,8 +117,12 @@ class EngineExecutor:
                     group.create_task(self._remove(container.id))
 
     async def _remove(self, id: str) -> None:
-        with suppress(NotFound):
+        try:
             await self.engine.containers.remove(id, force=True, volumes=True)
+        except NotFound:
+            return
+        except (ShoalError, OSError) as fault:  # the others go all the same
+            logger.error("container %s cannot be removed: %s", id[:12], fault)
 
 
 def find(engine: Engine, task: Task) -> Container:
@@ -155,7 +162,7 @@ class ContainerController:
             pulling = fault
         try:
             made = await self._engine.containers.create(
-                self._plan.name, self._plan.config, self._plan.host, self._plan.networking
+                self._plan.name, self._plan.config, self._plan.host, self._plan.networking, managed=True
             )
             self._id = made.id
         except Conflict:

@@ -70,5 +70,5 @@ class Executor(Protocol):
         ...
 
     async def remove_all(self) -> None:
-        """Remove every container that any swarm has left here."""
+        """Remove every container that any swarm has left here; one that cannot be removed is logged."""
         ...

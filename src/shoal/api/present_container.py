@@ -18,27 +18,19 @@ _HOST_CONFIG_DEFAULTS: dict[str, Any] = {
     "ContainerIDFile": "",
     "ConsoleSize": [0, 0],
     "Cgroup": "",
-    "BlkioWeightDevice": [],
-    "BlkioDeviceReadBps": None,
-    "BlkioDeviceWriteBps": None,
-    "BlkioDeviceReadIOps": None,
-    "BlkioDeviceWriteIOps": None,
-    "CpuRealtimePeriod": 0,
-    "CpuRealtimeRuntime": 0,
-    "DeviceCgroupRules": None,
-    "DeviceRequests": None,
     "CpuCount": 0,
     "CpuPercent": 0,
     "IOMaximumIOps": 0,
     "IOMaximumBandwidth": 0,
-    "Isolation": "",
 }
 """What docker prints besides, and Shoal does not offer."""
 
 _NULL_WHEN_EMPTY = (
     "Binds", "VolumesFrom", "CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "SecurityOpt", "Links", "Devices", "Ulimits",
+    "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps", "DeviceCgroupRules",
+    "DeviceRequests",
 )  # fmt: skip
-_ABSENT_WHEN_EMPTY = ("Mounts", "StorageOpt", "Tmpfs", "Sysctls", "Init")
+_ABSENT_WHEN_EMPTY = ("Mounts", "StorageOpt", "Tmpfs", "Sysctls", "Init", "Annotations")
 
 _CONFIG_ABSENT_WHEN_EMPTY = (
     "ExposedPorts", "Healthcheck", "NetworkDisabled", "MacAddress", "StopSignal", "StopTimeout", "Shell",

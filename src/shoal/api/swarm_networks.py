@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from shoal.api import present, present_engine
 from shoal.api.call import Call
 from shoal.model.errors import InvalidArgument, NotFound, PermissionDenied, ShoalError, Unavailable
 from shoal.model.objects import Network
+from shoal.network.plan import tasks_only
 
 if TYPE_CHECKING:
     from shoal.manager.control import Control
@@ -56,6 +58,18 @@ def find(call: Call, wanted: str, scope: str = "") -> dict[str, Any]:
         if matches:
             raise InvalidArgument(f"network {wanted} is ambiguous ({len(matches)} matches found based on {how})")
     raise NotFound(f"network {wanted} not found")
+
+
+def refuse_overlays(call: Call, names: Iterable[str]) -> None:
+    """A container that is no task cannot be on the swarm's networks: raises what `plan.tasks_only` says of each.
+
+    The node's own networks refuse it too, at its start, but know only those that its tasks are on.
+    """
+    own = {text for network in call.context.networks.list() for text in (network.id, network.name)}
+    for wanted in [name for name in names if name not in own]:
+        for network in swarm_networks(call):
+            if wanted in (network.id, network.spec.name):
+                raise tasks_only(network.spec.name, attachable=network.spec.attachable)
 
 
 def usable_network_id(call: Call, control: Control, wanted: str) -> str:

@@ -8,6 +8,7 @@ RUN = """
                                          (default map[])
   -a, --attach list                      Attach to STDIN, STDOUT or STDERR
       --blkio-weight uint16              Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)
+      --blkio-weight-device list         Block IO weight (relative device weight) (default [])
       --cap-add list                     Add Linux capabilities
       --cap-drop list                    Drop Linux capabilities
       --cgroup-parent string             Optional parent cgroup for the container
@@ -26,6 +27,11 @@ RUN = """
   -d, --detach                           Run container in background and print container ID
       --detach-keys string               Override the key sequence for detaching a container
       --device list                      Add a host device to the container
+      --device-cgroup-rule list          Add a rule to the cgroup allowed devices list
+      --device-read-bps list             Limit read rate (bytes per second) from a device (default [])
+      --device-read-iops list            Limit read rate (IO per second) from a device (default [])
+      --device-write-bps list            Limit write rate (bytes per second) to a device (default [])
+      --device-write-iops list           Limit write rate (IO per second) to a device (default [])
       --dns list                         Set custom DNS servers
       --dns-option list                  Set DNS options
       --dns-search list                  Set custom DNS search domains

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from shoal.cli import grammar
 from shoal.cli.command import Options
 from shoal.cli.container_ports import bindings, exposed
 from shoal.cli.words import Json, pairs, read_environment, read_labels
+from shoal.kit.units import parse_bytes
 
 
 def body(options: Options, environ: Mapping[str, str], *, attached: bool) -> Json:
@@ -138,7 +139,7 @@ def _health(options: Options) -> Json | None:
 
 _LISTS = {
     "cap-add": "CapAdd", "cap-drop": "CapDrop", "dns": "Dns", "dns-option": "DnsOptions", "dns-search": "DnsSearch",
-    "group-add": "GroupAdd", "volumes-from": "VolumesFrom",
+    "group-add": "GroupAdd", "volumes-from": "VolumesFrom", "device-cgroup-rule": "DeviceCgroupRules",
 }  # fmt: skip
 _TEXTS = {
     "cgroup-parent": "CgroupParent", "cgroupns": "CgroupnsMode", "cpuset-cpus": "CpusetCpus",
@@ -151,6 +152,10 @@ _SWITCHES = {
 }  # fmt: skip
 _SIZES = {
     "memory": "Memory", "memory-reservation": "MemoryReservation", "memory-swap": "MemorySwap", "shm-size": "ShmSize",
+}  # fmt: skip
+_RATES = {
+    "device-read-bps": "BlkioDeviceReadBps", "device-write-bps": "BlkioDeviceWriteBps",
+    "device-read-iops": "BlkioDeviceReadIOps", "device-write-iops": "BlkioDeviceWriteIOps",
 }  # fmt: skip
 _NUMBERS = {
     "blkio-weight": "BlkioWeight", "cpu-period": "CpuPeriod", "cpu-quota": "CpuQuota", "cpu-shares": "CpuShares",
@@ -175,9 +180,12 @@ def _host(options: Options) -> Json:
         "Tmpfs": {path: given for path, _, given in (text.partition(":") for text in options.many("tmpfs"))},
         "Ulimits": [grammar.ulimit(text) for text in options.many("ulimit")],
         "Devices": [_device(text) for text in options.many("device")],
+        "BlkioWeightDevice": [_disk(text, "Weight", int) for text in options.many("blkio-weight-device")],
         "Annotations": pairs(options.many("annotation")),
         "ShmSize": options.size("shm-size"),
     }
+    for name, key in _RATES.items():
+        host[key] = [_disk(text, "Rate", parse_bytes if name.endswith("bps") else int) for text in options.many(name)]
     if options.changed("memory-swappiness"):
         host["MemorySwappiness"] = options.number("memory-swappiness")
     if options.changed("init"):
@@ -244,6 +252,19 @@ def _device(text: str) -> Json:
     if not re.fullmatch("[rwm]{1,3}", rights):
         raise ValueError(f"bad mode specified: {rights}")
     return {"PathOnHost": source, "PathInContainer": target, "CgroupPermissions": rights}
+
+
+def _disk(text: str, what: str, number: Callable[[str], int]) -> Json:
+    """`/dev/sda:1mb`: a limit for one disk."""
+    path, _, value = text.partition(":")
+    if not path.startswith("/dev/") or not value:
+        raise ValueError(f"bad format for device path: {text}")
+    try:
+        if (wanted := number(value)) >= 0:
+            return {"Path": path, what: wanted}
+    except ValueError:
+        pass
+    raise ValueError(f"invalid {what.lower()} for device: {text}")
 
 
 def _networks(options: Options) -> tuple[str, Json]:

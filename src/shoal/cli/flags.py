@@ -111,7 +111,7 @@ class Options:
 
     def number(self, name: str) -> int:
         """A whole number; 0 when neither given nor by default."""
-        return int(self.text(name) or "0", 0)
+        return integer(self.text(name) or "0")
 
     def real(self, name: str) -> float:
         """A number; 0 when neither given nor by default."""
@@ -241,13 +241,16 @@ def check(kind: str, value: str) -> None:
 def _check_integer(kind: str, value: str) -> None:
     function = "ParseUint" if kind.startswith("uint") else "ParseInt"
     try:
-        number = int(value, 0)
+        wrong = integer(value) < 0 and function == "ParseUint"
     except ValueError:
-        number = -1 if function == "ParseUint" else 0
-        if function == "ParseInt" or not re.fullmatch(r"0\d+", value):
-            raise ValueError(f'strconv.{function}: parsing "{value}": invalid syntax') from None
-    if number < 0 and function == "ParseUint":
+        wrong = True
+    if wrong:
         raise ValueError(f'strconv.{function}: parsing "{value}": invalid syntax')
+
+
+def integer(text: str) -> int:
+    """A whole number as Go writes them: 0x16, 0b11, 0o26, and 026 is octal too. Raises ValueError."""
+    return int(re.sub(r"^([+-]?0)(?=[0-7_])", r"\1o", text), 0)
 
 
 def _check_bytes(value: str) -> None:

@@ -14,8 +14,8 @@ from importlib import import_module
 
 from shoal.cli import usage
 from shoal.cli.flags import Flag, FlagFault, check, declare, parse
-from shoal.cli.machine_command import HelpShown, Session, UsageFault, double_dashed, text_of
-from shoal.machine.errors import MachineError
+from shoal.cli.machine_command import HelpShown, Session, UsageFault, double_dashed, trace
+from shoal.machine.errors import MachineError, text_of
 from shoal.machine.interrupts import Terminated, interruptible
 
 VERSION = "0.16.2"
@@ -82,12 +82,13 @@ def main(arguments: list[str], program: str) -> int:
         return 1
     except HelpShown:
         return 0
-    except (MachineError, OSError) as fault:
-        return _complain(text_of(fault), fault.exit_status if isinstance(fault, MachineError) else 1)
     except UsageFault as fault:
-        return _complain(f"{fault}\n\nSee '{fault.command} --help'.", 2)
+        return _complain(fault, f"{fault}\n\nSee '{fault.command} --help'.", 2)
     except KeyboardInterrupt as end:
         return 143 if isinstance(end, Terminated) else 130
+    except Exception as fault:
+        # Nobody is shown a traceback who did not ask for it, whatever went wrong.
+        return _complain(fault, text_of(fault), fault.exit_status if isinstance(fault, MachineError) else 1)
     return code
 
 
@@ -145,12 +146,9 @@ def _help(program: str, flags: list[Flag]) -> str:
     )
 
 
-def _complain(text: str, code: int) -> int:
+def _complain(fault: Exception, text: str, code: int) -> int:
     sys.stdout.flush()
-    if os.environ.get("MACHINE_DEBUG") == "1":
-        import traceback
-
-        traceback.print_exc()
+    trace(fault)
     if text:
         sys.stderr.write(text + "\n")
     return code

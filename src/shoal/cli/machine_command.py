@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from shoal.cli import machine_several as several
 from shoal.cli import usage
 from shoal.cli.flags import Flag, FlagFault, Options, declare, parse
-from shoal.machine.errors import MachineError, NoSuchMachine
+from shoal.machine.errors import MachineError, NoSuchMachine, text_of
 from shoal.machine.store import Store
 
 
@@ -37,12 +37,12 @@ class Failed(MachineError):
         self.done = done
 
 
-def text_of(fault: Exception) -> str:
-    """The failure in a sentence."""
-    if isinstance(fault, OSError):
-        where = f"{fault.filename}: " if fault.filename else ""
-        return f"{where}{fault.strerror or fault}"
-    return str(fault)
+def trace(fault: BaseException) -> None:
+    """With `--debug`: where the failure came from, on standard error."""
+    if os.environ.get("MACHINE_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(fault)
 
 
 class Session:
@@ -138,10 +138,11 @@ class Session:
         terminal = not quiet and sys.stdout.isatty() and len(names) < shutil.get_terminal_size().lines
         faults = several.run(names, act, several.Lines(names, sys.stdout, terminal=terminal))
         for name, fault in faults.items():
-            if isinstance(fault, MachineError | OSError):
+            if isinstance(fault, Exception):
+                trace(fault)
                 self.complain(several.named(name, text_of(fault)))
         for fault in faults.values():
-            if not isinstance(fault, MachineError | OSError):
+            if not isinstance(fault, Exception):
                 raise fault
         if faults:
             raise Failed([name for name in names if name not in faults])

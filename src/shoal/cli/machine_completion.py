@@ -28,27 +28,35 @@ __shoal_machine_use() {
         echo "No active machine"
     fi
 }
-shoal() {
-    if [ "${1:-}" = machine ] && [ "${2:-}" = use ]; then
-        shift 2
-        __shoal_machine_use shoal machine -- "$@"
-    else
-        command shoal "$@"
-    fi
-}
-docker-machine() {
-    if [ "${1:-}" = use ]; then
-        shift
-        __shoal_machine_use docker-machine -- "$@"
-    else
-        command docker-machine "$@"
-    fi
-}
-# For a prompt: $(__docker_machine_ps1 " [%s]")
+if [ "${DOCKER_MACHINE_WRAPPED:-true}" = true ]; then
+    shoal() {
+        if [ "${1:-}" = machine ] && [ "${2:-}" = use ]; then
+            shift 2
+            __shoal_machine_use shoal machine -- "$@"
+        else
+            command shoal "$@"
+        fi
+    }
+    docker-machine() {
+        if [ "${1:-}" = use ]; then
+            shift
+            __shoal_machine_use docker-machine -- "$@"
+        else
+            command docker-machine "$@"
+        fi
+    }
+fi
+# For a prompt: $(__docker_machine_ps1 " [%s]"), with the state when DOCKER_MACHINE_PS1_SHOWSTATUS is true
 __docker_machine_ps1() {
-    if [ -n "${DOCKER_MACHINE_NAME:-}" ]; then
-        printf "${1:- [%s]}" "$DOCKER_MACHINE_NAME"
+    [ -n "${DOCKER_MACHINE_NAME:-}" ] || return 0
+    local state=
+    if [ "${DOCKER_MACHINE_PS1_SHOWSTATUS:-false}" = true ]; then
+        case "$(command shoal machine status "$DOCKER_MACHINE_NAME" 2>/dev/null)" in
+            Running) state=' R';; Stopping) state=' R->S';; Starting) state=' S->R';; Error|Timeout) state=' E';;
+            *) state=' S';;
+        esac
     fi
+    printf "${1:- [%s]}" "$DOCKER_MACHINE_NAME$state"
 }
 """
 
@@ -99,22 +107,35 @@ function __shoal_machine_use
         echo "No active machine"
     end
 end
-function shoal
-    if test "$argv[1]" = machine; and test "$argv[2]" = use
-        __shoal_machine_use shoal machine env --shell fish $argv[3..]
-    else
-        command shoal $argv
+if not set -q DOCKER_MACHINE_WRAPPED; or test "$DOCKER_MACHINE_WRAPPED" = true
+    function shoal
+        if test "$argv[1]" = machine; and test "$argv[2]" = use
+            __shoal_machine_use shoal machine env --shell fish $argv[3..]
+        else
+            command shoal $argv
+        end
     end
-end
-function docker-machine
-    if test "$argv[1]" = use
-        __shoal_machine_use docker-machine env --shell fish $argv[2..]
-    else
-        command docker-machine $argv
+    function docker-machine
+        if test "$argv[1]" = use
+            __shoal_machine_use docker-machine env --shell fish $argv[2..]
+        else
+            command docker-machine $argv
+        end
     end
 end
 function __docker_machine_ps1
-    set -q DOCKER_MACHINE_NAME; and printf ' [%s]' $DOCKER_MACHINE_NAME
+    set -q DOCKER_MACHINE_NAME; or return 0
+    set -l state
+    if test "$DOCKER_MACHINE_PS1_SHOWSTATUS" = true
+        switch (command shoal machine status $DOCKER_MACHINE_NAME 2>/dev/null)
+            case Running; set state ' R'
+            case Stopping; set state ' R->S'
+            case Starting; set state ' S->R'
+            case Error Timeout; set state ' E'
+            case '*'; set state ' S'
+        end
+    end
+    printf ' [%s]' "$DOCKER_MACHINE_NAME$state"
 end
 function __shoal_machine_words
     set -l given (commandline -opc)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from shoal.cli.flags import Options, declare
+from shoal.cli.flags import Options, declare, integer
 from shoal.cli.machine_command import Failed, Session, UsageFault, double_dashed
 from shoal.machine import actions
 from shoal.machine.driver import Flag, driver_class
@@ -39,7 +39,7 @@ _CREATE = """
       --swarm-strategy string           Classic Swarm: no longer there
       --tls-san list                    Further name or address that the machine's certificate is valid for
 """
-_OLD_STORAGE = ("aufs", "overlay")
+_OLD_STORAGE, _STORAGE = ("aufs", "overlay"), "overlay2"
 
 
 def default_driver(platform: str, *, root: bool) -> str:
@@ -59,8 +59,8 @@ def create(session: Session, words: list[str]) -> int:
     if not names:
         raise UsageFault("Error: No machine name specified", session.typed)
     _check_swarm(given)
-    _warn(session, given)
     engine, values = _engine_options(given), {flag.name: value(given, flag, os.environ) for flag in flags}
+    _warn(session, given, engine, shoald=not values.get("local-engine"))
     authority = {key: Path(os.path.abspath(path)) for key, path in session.certificates.items()}
 
     def make(name: str, say: Say) -> None:
@@ -135,7 +135,7 @@ def value(given: Options, flag: Flag, environment: Mapping[str, str]) -> Any:
         if not text:
             return given.number(flag.name)
         try:
-            return int(text, 0)
+            return integer(text)
         except ValueError:
             raise MachineError(f'invalid value "{text}" of ${flag.environment}: not a number') from None
     return text or given.text(flag.name) or flag.default
@@ -152,16 +152,20 @@ def _check_swarm(given: Options) -> None:
         raise MachineError(f"Error parsing swarm discovery: Swarm Discovery URL was in the wrong format: {discovery}")
 
 
-def _warn(session: Session, given: Options) -> None:
+def _warn(session: Session, given: Options, engine: EngineOptions, *, shoald: bool) -> None:
     swarm = [f"--{name}" for name in given.given() if name == "swarm" or name.startswith("swarm-")]
     if swarm:
         session.complain(
             f"Warning: {', '.join(swarm)}: classic Swarm is gone and this has no effect; use 'docker swarm init'"
         )
-    storage = given.text("engine-storage-driver")
+    storage = engine.storage_driver
     if storage in _OLD_STORAGE:
         session.complain(f"Warning: --engine-storage-driver {storage}: no engine has it any more, this has no effect")
-    if given.text("engine-install-url") not in ("", "none"):
+    elif shoald and storage not in ("", _STORAGE):
+        session.complain(f"Warning: --engine-storage-driver {storage}: shoald's is {_STORAGE}, this has no effect")
+    if shoald and engine.registry_mirror:
+        session.complain("Warning: --engine-registry-mirror: shoald asks the registries themselves, this has no effect")
+    if engine.install_url not in ("", "none"):
         session.complain("Warning: --engine-install-url: machines get Shoal from this client, this has no effect")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from shoal.machine.host import Say
-from shoal.machine.interrupts import undisturbed
+from shoal.machine.interrupts import interrupt, undisturbed
 from shoal.ui.progress import Board
 
 AT_ONCE = 8
@@ -94,14 +94,10 @@ class _Crew:
                 self._ended.wait(0.2)
 
     def interrupt(self) -> None:
-        import ctypes
-
         with self._lock:
             self._waiting.clear()
-            for identity in self._busy:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(identity), ctypes.py_object(KeyboardInterrupt)
-                )
+            for thread in self._busy:
+                interrupt(thread)
 
     def _work(self) -> None:
         try:

@@ -77,7 +77,7 @@ def active(session: Session, words: list[str]) -> int:
         raise UsageFault("Error: Too many arguments given", session.typed)
     rows = table.rows(session.store, os.environ, float(given.number("timeout")), versions=False)
     for row in rows:
-        if row.active:
+        if row.active or row.swarm_active:
             session.say(row.name)
             return 0
     if any(row.state == "Timeout" for row in rows):

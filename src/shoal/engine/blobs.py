@@ -1,20 +1,27 @@
 """Content-addressed blobs on disk: compressed layers, image configs, manifests. `<root>/sha256/<hex>`.
 
 A blob appears under its name only when all of it has arrived and its digest was checked. What has arrived of an
-interrupted download stays as `<root>/partial/<hex>` and is continued.
+interrupted download stays as `<root>/partial/<hex>` and is continued; what else a killed daemon left there is removed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shoal.model.errors import InvalidArgument, NotFound, ShoalError
 
 CHUNK = 1 << 20
 """Bytes read or written at a time."""
+
+
+HEX = re.compile("[0-9a-f]{64}")
+"""A digest without its algorithm: the name of a file or directory."""
 
 
 class DigestMismatch(ShoalError):
@@ -29,11 +36,22 @@ class BlobStore:
         self._partial = root / "partial"
         for folder in (self._done, self._partial):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in self._partial.iterdir():
+            if not HEX.fullmatch(path.name):
+                path.unlink()
 
-    @property
-    def incoming(self) -> Path:
-        """Where files collect that are not blobs yet; on the same file system, so that `adopt` can rename them."""
-        return self._partial
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty file for what may become a blob: on the same file system, so that `adopt` can rename it.
+
+        Gone after the scope, unless it was adopted.
+        """
+        descriptor, name = tempfile.mkstemp(dir=self._partial)
+        os.close(descriptor)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
     def path(self, digest: str) -> Path:
         """Where the blob is, or will be. Raises InvalidArgument for what is not a sha256 digest."""
@@ -97,6 +115,6 @@ class BlobStore:
 
 def _hex(digest: str) -> str:
     algorithm, _, value = digest.partition(":")
-    if algorithm != "sha256" or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
+    if algorithm != "sha256" or not HEX.fullmatch(value):
         raise InvalidArgument(f"invalid checksum digest format: {digest}")
     return value

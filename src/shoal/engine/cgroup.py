@@ -110,6 +110,7 @@ class Cgroups:
         files = limits.files_v1(host) if self.version == 1 else limits.files_v2(host)
         if self.version == 1 and host.memory:
             files = self._grow_first(path, host, files)
+        files += limits.files_of_disks(host, self.version, _disk_number)
         for controller, name, value in files:
             folder = self.folder(controller, path)
             if folder is None or not (folder / name).exists():
@@ -135,6 +136,8 @@ class Cgroups:
         rules = list(DEVICE_RULES)
         for device in host.devices:
             rules += device_rules(device.path_on_host, device.cgroup_permissions)
+        for rule in host.device_cgroup_rules:
+            rules += numbered_rules(rule)
         if self.version == 2:
             device_filter.attach(self._unified() / path, rules)
         elif folder := self.folder("devices", path):
@@ -201,6 +204,22 @@ def device_rules(path: str, permissions: str) -> list[str]:
         kind = "b" if (facts.st_mode & 0o170000) == 0o060000 else "c"
         rules.append(f"{kind} {os.major(facts.st_rdev)}:{os.minor(facts.st_rdev)} {permissions or 'rwm'}")
     return rules
+
+
+def numbered_rules(rule: str) -> list[str]:
+    """A rule of the user's (`c 10:* rwm`) for both kinds of devices when it says `a`: alone, v1 takes that for all."""
+    kinds, rest = rule.split(" ", 1)
+    return [f"{kind} {rest}" for kind in ("bc" if kinds == "a" else kinds)]
+
+
+def _disk_number(path: str) -> str:
+    try:
+        facts = os.stat(path)
+    except OSError as fault:
+        raise InvalidArgument(f"stat {path}: {os.strerror(fault.errno or 0).lower()}") from fault
+    if (facts.st_mode & 0o170000) != 0o060000:
+        raise InvalidArgument(f"{path} is not a block device")
+    return f"{os.major(facts.st_rdev)}:{os.minor(facts.st_rdev)}"
 
 
 def device_nodes(path: str) -> Sequence[str]:

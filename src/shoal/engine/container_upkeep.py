@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
-from shoal.engine import stats
+from shoal.engine import refusals, stats
 from shoal.engine.container_access import ContainerAccess
 from shoal.engine.layers import tree_size
 from shoal.engine.selection import updated
@@ -72,7 +72,8 @@ class ContainerUpkeep(ContainerAccess):
         return await self._context.workers.run(tree_size, self._context.records.folder(self._find(id).id) / "upper")
 
     async def connect(self, id: str, network: str, settings: EndpointSettings) -> None:
-        """Join a network: at once when it runs, else at its start."""
+        """Join a network: at once when it runs, else at its start. Raises InvalidArgument, Unimplemented."""
+        refusals.check_endpoint(settings)
         entry = self._find(id)
         async with entry.lock:
             got = settings

@@ -44,13 +44,15 @@ class Containers(ContainerStreams, ContainerUpkeep):
         config: ContainerConfig,
         host_config: HostConfig | None = None,
         networking: NetworkingConfig | None = None,
+        *,
+        managed: bool = False,
     ) -> Container:
-        """A new container, not started; an empty name means: invent one.
+        """A new container, not started; an empty name means: invent one. `managed` ones are the swarm's.
 
         Raises NotFound `No such image: x`, Conflict for a taken name, InvalidArgument for anything wrong.
         """
         return await self._creator.create(
-            name, config, host_config or HostConfig(), networking or NetworkingConfig()
+            name, config, host_config or HostConfig(), networking or NetworkingConfig(), managed=managed
         )  # fmt: skip
 
     def list(self) -> list[Container]:

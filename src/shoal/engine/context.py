@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from shoal.engine.attach import Attachment
 from shoal.engine.cgroup import Cgroups
@@ -16,12 +16,14 @@ from shoal.engine.linux import Inotify
 from shoal.engine.options import EngineOptions
 from shoal.engine.process import Workers
 from shoal.engine.records import Entry, Records
+from shoal.engine.volumes import Volumes
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
 from shoal.model.container import Container, EndpointSettings
 from shoal.network.sandbox import Sandbox, SandboxRequest
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 log = logging.getLogger("shoal.engine")
 
@@ -51,7 +53,10 @@ class Context:
         self.cgroups = Cgroups(options.cgroup_parent)
         self.conmon = Conmon(options, self.cgroups)
         self.records = Records(options.data_root / "containers")
-        self.launcher = Launcher(options, self.cgroups, self.conmon, options.data_root / "containers")
+        self.volumes = Volumes(options.data_root / "volumes", clock, ids)
+        self.launcher = Launcher(
+            options, self.cgroups, self.conmon, self.volumes, options.data_root / "containers"
+        )  # fmt: skip
         self.inotify = Inotify()
         self.attachments: dict[str, list[Attachment]] = {}
         """Clients that wait for a container to start."""
@@ -69,23 +74,23 @@ class Context:
 
         return self._group.create_task(guard())
 
-    async def finish(self, function: Callable[P, Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs) -> None:
+    async def finish(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` to its end even when the caller is cancelled meanwhile: what threads do cannot be stopped."""
-        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         async def complete() -> None:
             try:
-                await function(*args, **kwargs)
+                result = await function(*args, **kwargs)
             except asyncio.CancelledError:  # the engine is leaving
                 outcome.cancel()
                 raise
             except Exception as fault:
                 outcome.set_exception(fault)
             else:
-                outcome.set_result(None)
+                outcome.set_result(result)
 
         self._group.create_task(complete())
-        await asyncio.shield(outcome)
+        return await asyncio.shield(outcome)
 
     def tell(self, container: Container, action: str, **attributes: str) -> None:
         """Publish an event about a container, with its labels, image and name, as docker does."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from shoal.engine import defaults, health, limits, log_rotation, mounts, restart, rootfs, seccomp, signals
+from shoal.engine import defaults, health, limits, log_rotation, mounts, refusals, restart, rootfs, seccomp, signals
 from shoal.engine.context import Context
 from shoal.engine.merge import merge, words
 from shoal.engine.mounts import Planned
 from shoal.engine.records import Record
+from shoal.engine.wishes import endpoints
 from shoal.model import names
 from shoal.model.container import (
     Container,
@@ -27,7 +28,7 @@ from shoal.model.container import (
     NetworkingConfig,
 )
 from shoal.model.engine import Image, Volume
-from shoal.model.errors import InvalidArgument
+from shoal.model.errors import InvalidArgument, Unimplemented
 
 
 class ImageSource(Protocol):
@@ -41,10 +42,14 @@ class VolumeSource(Protocol):
 
     def create(
         self, name: str = "", driver: str = "local", options: dict[str, str] | None = None,
-        labels: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None, *, container: str = "",
     ) -> Volume: ...  # fmt: skip
 
-    def remove(self, name: str, *, force: bool = False) -> None: ...
+    def bind(self, names: Iterable[str], container: str) -> None: ...
+
+    def keep(self, container: str) -> None: ...
+
+    def drop(self, container: str) -> None: ...
 
 
 class LayerSource(Protocol):
@@ -61,7 +66,7 @@ class Creator:
         self._rng = random.Random()
 
     async def create(
-        self, name: str, asked: ContainerConfig, host: HostConfig, networking: NetworkingConfig
+        self, name: str, asked: ContainerConfig, host: HostConfig, networking: NetworkingConfig, *, managed: bool
     ) -> Container:
         """See `Containers.create`."""
         image = self._images.find(asked.image)
@@ -71,30 +76,41 @@ class Creator:
             raise InvalidArgument("no command specified")
         host = self._normal(host)
         self._check(config, host)
+        wanted = endpoints(config, host, networking)
         planned = mounts.plan(config, host, self._inherited(host))
         context = self._context
         id = context.ids.hex_id()
         name = name.removeprefix("/") or self._free_name()
+        container = Container(
+            id=id, name=name, created=context.clock.now(), image_id=image.id,
+            config=replace(config, hostname=self._hostname(config, host, id)), host_config=host,
+            path=command[0], args=command[1:],
+            networks=self._networks(host, wanted),
+            log_path=str(context.records.folder(id) / f"{id}.log"),
+            layers=[str(path) for path in self._layers.chain(image)],
+        )  # fmt: skip
+        record = Record(
+            container=container,
+            asked=wanted,
+            managed=managed,
+            cgroup=context.cgroups.path(id, host.cgroup_parent),
+        )
         context.records.reserve(name, id)
+        return await context.finish(self._make, record, planned)
+
+    async def _make(self, record: Record, planned: Sequence[Planned]) -> Container:
+        """The volumes, then the record; where one fails, the volumes that nobody named go again."""
+        context, id = self._context, record.container.id
         try:
-            container = Container(
-                id=id, name=name, created=context.clock.now(), image_id=image.id,
-                config=replace(config, hostname=self._hostname(config, host, id)), host_config=host,
-                path=command[0], args=command[1:], mounts=[self._point(item) for item in planned],
-                networks=self._networks(host, networking.endpoints_config),
-                log_path=str(context.records.folder(id) / f"{id}.log"),
-                layers=[str(path) for path in self._layers.chain(image)],
-            )  # fmt: skip
-            record = Record(
-                container=container,
-                asked=networking.endpoints_config,
-                cgroup=context.cgroups.path(id, host.cgroup_parent),
-            )
+            container = replace(record.container, mounts=[self._point(item, id) for item in planned])
+            record = replace(record, container=container)
             await context.workers.run(context.records.write_new, record)
-        except BaseException:
-            context.records.release(name)
+        except Exception:  # cancelled, when the engine leaves, it may be written yet: the next start looks
+            context.records.release(record.container.name)
+            await context.workers.run(self._volumes.drop, id)
             raise
         context.records.add(record)
+        self._volumes.keep(id)
         context.tell(container, "create")
         return container
 
@@ -114,6 +130,7 @@ class Creator:
         )  # fmt: skip
 
     def _check(self, config: ContainerConfig, host: HostConfig) -> None:
+        refusals.check(config, host)
         limits.check(host, os.cpu_count() or 1)
         restart.check(host.restart_policy, host.auto_remove)
         health.validate(config.healthcheck)
@@ -147,13 +164,15 @@ class Creator:
                 points.append(replace(point, rw=False) if mode == "ro" else point)
         return points
 
-    def _point(self, planned: Planned) -> MountPoint:
+    def _point(self, planned: Planned, id: str) -> MountPoint:
         source, name, driver = planned.source, "", ""
         if planned.kind == "volume":
             volume = self._volumes.create(
-                planned.source, planned.driver or "local", planned.driver_options, planned.labels
+                planned.source, planned.driver or "local", planned.driver_options, planned.labels, container=id
             )
             source, name, driver = volume.mountpoint, volume.name, volume.driver
+            if planned.subpath and volume.options:
+                raise Unimplemented("a subpath of a volume with mount options is not supported: it is not mounted yet")
             if planned.subpath:
                 source = rootfs.resolve(source, planned.subpath)  # never leads out of the volume
         mode = planned.mode or ("z" if planned.kind == "volume" and not planned.read_only else "")

@@ -43,18 +43,55 @@ _LIBRARIES = {
     "libseccomp.so.2": ("libseccomp2", True, "containers cannot be confined"),
 }
 _CONTROLLERS = ("cpu", "memory", "pids")
-_PROBES = {
-    "bridge": "ip link add probe0 type bridge",
-    "veth": "ip link add probe0 type veth peer name probe1",
-    "vxlan": "ip link add probe0 type vxlan id 4096 dstport 4789 local 127.0.0.1",
-    "nf_tables": "nft 'add table ip probe; add chain ip probe c { type nat hook prerouting priority dstnat ; }'",
-}
-_SPENT_ON = {
-    "bridge": "containers have no network",
-    "veth": "containers have no network",
-    "vxlan": "overlay networks do not work",
-    "nf_tables": "ports cannot be published",
-}
+
+
+class _Probe(Struct, frozen=True):
+    """The trial of one of the kernel's network features."""
+
+    name: str
+    trial: str
+    without: str
+    """What does not work when the trial fails."""
+    module: str
+    needs: str = ""
+    """Another feature without which this one cannot be tried: what it lacks is not this one."""
+
+
+def _link(kind: str, details: str, without: str) -> _Probe:
+    return _Probe(name=kind, trial=f"ip link add probe0 type {kind} {details}", without=without, module=kind)
+
+
+def _rule(name: str, module: str, hook: str, rule: str, without: str) -> _Probe:
+    """A kind of rule that `network.tables` makes; `hook` is the kind of chain in which it does."""
+    trial = f"nft 'add table ip probe; add chain ip probe c {{ type {hook}; }}; add rule ip probe c {rule}'"
+    needs = _NAT if hook.startswith("nat") else _NF_TABLES
+    return _Probe(name=f"nftables {name}", trial=trial, without=without, module=module, needs=needs)
+
+
+_NF_TABLES, _NAT = "nf_tables", "nftables nat"
+_FILTER_CHAIN, _ROUTE_CHAIN = "filter hook prerouting priority -150", "route hook output priority -150"
+_PRE_CHAIN, _POST_CHAIN = "nat hook prerouting priority -100", "nat hook postrouting priority 100"
+_PROBES = (
+    _link("bridge", "", "containers have no network"),
+    _link("veth", "peer name probe1", "containers have no network"),
+    _link("vxlan", "id 4096 dstport 4789 local 127.0.0.1", "overlay networks do not work"),
+    _Probe(name=_NF_TABLES, trial="nft 'add table ip probe'", without="containers have no network", module="nf_tables"),
+    _Probe(
+        name=_NAT,
+        trial=f"nft 'add table ip probe; add chain ip probe c {{ type {_PRE_CHAIN}; }}'",
+        without="containers have no network",
+        module="nft_chain_nat",
+        needs=_NF_TABLES,
+    ),
+    _rule("masquerade", "nft_masq", _POST_CHAIN, "masquerade fully-random", "containers do not reach the outside"),
+    _rule("dnat", "nft_nat", _PRE_CHAIN, "tcp dport 80 dnat to 127.0.0.1:8080", "ports cannot be published"),
+    _rule("fib", "nft_fib_ipv4", _FILTER_CHAIN, "fib daddr type local accept", "ports cannot be published"),
+    _rule("numgen", "nft_numgen", _FILTER_CHAIN, "meta mark set numgen inc mod 2", "services have no addresses"),
+    _rule("reject", "nft_reject_ipv4", "filter hook output priority 0", "reject", "services have no addresses"),
+    _rule("redirect", "nft_redir", _PRE_CHAIN, "tcp dport 80 redirect to :8080", "the routing mesh does not work"),
+    _rule("ct mark", "nft_ct", _ROUTE_CHAIN, "ct mark set 1 meta mark set ct mark", "the routing mesh does not work"),
+    _rule("maxseg", "nft_exthdr", _FILTER_CHAIN, "tcp option maxseg size set 1410", "the routing mesh does not work"),
+)
 
 
 def quick(data_root: Path = DATA_ROOT) -> list[Finding]:
@@ -140,13 +177,19 @@ def _cgroups() -> Iterator[Finding]:
 
 
 def _features() -> Iterator[Finding]:
-    for feature, trial in _PROBES.items():
-        yield Finding(
-            name=feature,
-            ok=_succeeds(["unshare", "--net", "sh", "-c", trial]),
-            problem=f"the kernel refused a trial of {feature}: {_SPENT_ON[feature]}",
-            remedy=f"load it (modprobe {feature}), and see that iproute2 and nftables are installed",
-        )
+    lacking: set[str] = set()
+    for probe in _PROBES:
+        ok = probe.needs not in lacking and _succeeds(["unshare", "--net", "sh", "-c", probe.trial])
+        if not ok:
+            lacking.add(probe.name)
+        if probe.needs not in lacking:
+            yield Finding(
+                name=probe.name,
+                ok=ok,
+                problem=f"the kernel refused a trial of {probe.name}: {probe.without}",
+                remedy=f"load it (modprobe {probe.module}) or use a kernel that has it, and see that iproute2 and "
+                "nftables are installed",
+            )
 
 
 def _data_root(data_root: Path) -> Iterator[Finding]:

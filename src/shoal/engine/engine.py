@@ -20,7 +20,6 @@ from shoal.engine.log_rotation import keep_rotating
 from shoal.engine.options import EngineOptions
 from shoal.engine.restore import restore
 from shoal.engine.system import System
-from shoal.engine.volumes import Volumes
 from shoal.kit.clock import Clock, SystemClock
 from shoal.kit.ids import Ids, RandomIds
 from shoal.kit.tasks import background
@@ -53,6 +52,8 @@ class Engine:
         try:
             self._wire(group)
             await restore(self._context, self._lifecycle)
+            for trash in (self.layers.trash, self.volumes.trash):
+                self._context.spawn("deleting what an earlier daemon left", self._context.workers.run, trash.empty)
             self._context.spawn("log rotation", keep_rotating, self._context)
         except BaseException:
             await self._stack.aclose()
@@ -69,7 +70,8 @@ class Engine:
         self.images = Images(options.data_root / "image", self._clock, options.insecure_registries)
         self.images.store.users = self._image_users
         self.layers = self.images.layers
-        self.volumes = Volumes(options.data_root / "volumes", self._clock, self._ids, self._volume_users)
+        self.volumes = context.volumes
+        self.volumes.users = self._volume_users
         self.system = System(options, context.cgroups)
         self._execs = Execs(context)
         self._lifecycle = Lifecycle(context, Checks(context, self._execs), self.volumes)

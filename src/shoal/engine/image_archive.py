@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
 import io
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from shoal.engine.image_pull import Progress, silent
 from shoal.engine.image_store import ImageStore, StoredImage, machine
 from shoal.engine.layers import chain_ids, decompress
 from shoal.engine.manifest import Descriptor
+from shoal.engine.process import in_thread
 from shoal.model import reference as references
 from shoal.model.base import Struct, decode, encode
 from shoal.model.container import ContainerConfig
@@ -58,58 +59,51 @@ class Archives:
         """
         config = apply_changes(ContainerConfig(), changes)
         target = [references.parse(name, default_tag=True)] if name else []
-        with self._images.adding():
-            layer, diff_id = await self._layer(await self._spool(stream))
-            comment = message or "Imported from -"
-            data = manifests.make_config(config, [diff_id], machine(), self._images.clock.now(), comment)
-            return await self._keep(data, [layer], target)
+        with self._images.blobs.scratch() as spool:
+            await _write(stream, spool)
+            async with self._images.adding():
+                layer, diff_id = await self._layer(spool)
+                comment = message or "Imported from -"
+                data = manifests.make_config(config, [diff_id], machine(), self._images.clock.now(), comment)
+                return await self._keep(data, [layer], target)
 
     async def load(self, stream: AsyncIterator[bytes], progress: Progress = silent) -> list[Image]:
         """Every image in an archive that `save` wrote. Raises InvalidArgument when it is none."""
-        spool = await self._spool(stream)
-        with self._images.adding():
-            try:
-                archive = await asyncio.to_thread(tarfile.open, spool)
-            except tarfile.TarError as fault:
-                raise InvalidArgument(f"invalid tar header: {fault}") from fault
-            finally:
-                spool.unlink()
-            with archive:
-                entries = decode(_member(archive, "manifest.json"), list[_Entry])
-                return [await self._load_one(archive, entry, progress) for entry in entries]
+        with self._images.blobs.scratch() as spool:
+            await _write(stream, spool)
+            async with self._images.adding():
+                with await in_thread(_open, spool) as archive:
+                    entries = decode(await in_thread(_member, archive, "manifest.json"), list[_Entry])
+                    return [await self._load_one(archive, entry, progress) for entry in entries]
 
     async def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
         """The archive of the images called `names`, in chunks. Raises NotFound before the first."""
         chosen = [(self._images.tag_of(name), self._images.stored(name)) for name in names]
-        with self._images.adding(), tempfile.TemporaryFile() as file:
-            await asyncio.to_thread(self._write_archive, file, chosen)
-            file.seek(0)
-            while chunk := await asyncio.to_thread(file.read, CHUNK):
-                yield chunk
+        async with self._images.adding():
+            with tempfile.TemporaryFile() as file:
+                await in_thread(self._write_archive, file, chosen)
+                file.seek(0)
+                while chunk := await in_thread(file.read, CHUNK):
+                    yield chunk
 
     # --- in ---
 
-    async def _spool(self, stream: AsyncIterator[bytes]) -> Path:
-        with tempfile.NamedTemporaryFile(dir=self._images.blobs.incoming, delete=False) as file:
-            async for chunk in stream:
-                await asyncio.to_thread(file.write, chunk)
-        return Path(file.name)
-
     async def _layer(self, spool: Path) -> tuple[Descriptor, str]:
-        """Turn a tar (compressed or not), which is used up, into a gzipped layer blob; returns it and its diff id."""
-        packed, diff_id = await asyncio.to_thread(_compress, spool)
-        digest = await asyncio.to_thread(_digest_of, packed)
-        size = packed.stat().st_size
-        await asyncio.to_thread(self._images.blobs.adopt, packed, digest)
+        """Turn a tar (compressed or not) into a gzipped layer blob; returns it and its diff id."""
+        with self._images.blobs.scratch() as packed:
+            diff_id = await in_thread(_compress, spool, packed)
+            digest = await in_thread(_digest_of, packed)
+            size = packed.stat().st_size
+            await in_thread(self._images.blobs.adopt, packed, digest)
         return Descriptor(media_type=manifests.DOCKER_LAYER, digest=digest, size=size), diff_id
 
     async def _load_one(self, archive: tarfile.TarFile, entry: _Entry, progress: Progress) -> Image:
-        config = _member(archive, entry.config)
+        config = await in_thread(_member, archive, entry.config)
         layers = []
         for name in entry.layers:
-            spool = self._images.blobs.partial(f"sha256:{hashlib.sha256(name.encode()).hexdigest()}")
-            await asyncio.to_thread(_extract_member, archive, name, spool)
-            layers.append((await self._layer(spool))[0])
+            with self._images.blobs.scratch() as spool:
+                await in_thread(_extract_member, archive, name, spool)
+                layers.append((await self._layer(spool))[0])
         names = [references.parse(tag, default_tag=True) for tag in entry.repo_tags]
         image = await self._keep(config, layers, names)
         for reference in names:
@@ -186,6 +180,19 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(member, io.BytesIO(data))
 
 
+async def _write(stream: AsyncIterator[bytes], target: Path) -> None:
+    with target.open("wb") as file:
+        async for chunk in stream:
+            await in_thread(file.write, chunk)
+
+
+def _open(path: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(path)
+    except tarfile.TarError as fault:
+        raise InvalidArgument(f"invalid tar header: {fault}") from fault
+
+
 def _open_member(archive: tarfile.TarFile, name: str) -> Any:
     try:
         member = archive.getmember(name)
@@ -195,6 +202,8 @@ def _open_member(archive: tarfile.TarFile, name: str) -> Any:
         file = archive.extractfile(member)
     except KeyError as fault:
         raise InvalidArgument(f"invalid archive: no {name} in it") from fault
+    except (tarfile.TarError, EOFError, zlib.error) as fault:  # looking for the first member reads all headers
+        raise InvalidArgument(f"invalid tar header: {fault}") from fault
     if file is None:
         raise InvalidArgument(f"invalid archive: {name} is not a file")
     return file
@@ -210,9 +219,8 @@ def _extract_member(archive: tarfile.TarFile, name: str, target: Path) -> None:
         shutil.copyfileobj(source, file, CHUNK)
 
 
-def _compress(spool: Path) -> tuple[Path, str]:
-    """A gzip file beside `spool`, which is removed, and the digest of what is in it."""
-    packed = spool.with_name(spool.name + ".gz")
+def _compress(spool: Path, packed: Path) -> str:
+    """Make `packed` the gzip file of what is in `spool`; returns the digest of that."""
     digest = hashlib.sha256()
     try:
         # mtime=0: the same files always make the same layer
@@ -221,11 +229,8 @@ def _compress(spool: Path) -> tuple[Path, str]:
                 digest.update(chunk)
                 target.write(chunk)
     except OSError as fault:
-        packed.unlink(missing_ok=True)
         raise ShoalError(f"write {packed.name}: {fault.strerror}") from fault
-    finally:
-        spool.unlink()
-    return packed, f"sha256:{digest.hexdigest()}"
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _digest_of(path: Path) -> str:

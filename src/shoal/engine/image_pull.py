@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from shoal.engine import manifest as manifests
 from shoal.engine.image_store import ImageStore, StoredImage, machine
 from shoal.engine.layers import chain_ids
 from shoal.engine.manifest import Descriptor, Manifest
+from shoal.engine.process import in_thread
 from shoal.engine.registry import Registries, RegistrySession
 from shoal.model import reference as references
 from shoal.model.base import decode
@@ -52,9 +54,11 @@ class Puller:
         scope = f"repository:{reference.path}:pull"
         progress({"status": f"Pulling from {reference.path}", "id": reference.tag or reference.digest})
         try:
-            with self._images.adding():
-                async with self._registries.session(reference.domain, auth, scope) as session:
-                    return await self._pull(session, reference, progress, platform)
+            async with (
+                self._images.adding(resumable=True),
+                self._registries.session(reference.domain, auth, scope) as session,
+            ):
+                return await self._pull(session, reference, progress, platform)
         except OSError as fault:
             raise ShoalError(f"failed to pull {familiar(reference)}: {os.strerror(fault.errno or 0)}") from fault
 
@@ -132,7 +136,12 @@ class Puller:
             progress({"status": "Already exists" if here else "Pull complete", "id": short})
             unpacked[position].set()
 
-        await together(one(position, layer) for position, layer in enumerate(manifest.layers))
+        try:
+            await together(one(position, layer) for position, layer in enumerate(manifest.layers))
+        except (OSError, ShoalError) as fault:
+            if os.strerror(errno.ENOSPC) in str(fault):  # in these words, from wherever
+                self._images.give_up(manifest.layers)
+            raise
 
     async def _download(
         self, session: RegistrySession, reference: Reference, layer: Descriptor, short: str, progress: Progress
@@ -149,7 +158,7 @@ class Puller:
             partial = blobs.partial(layer.digest)
             await session.fetch(reference, layer.digest, partial, seen)
             progress({"status": "Verifying Checksum", "id": short})
-            await asyncio.to_thread(blobs.adopt, partial, layer.digest)
+            await in_thread(blobs.adopt, partial, layer.digest)
             progress({"status": "Download complete", "id": short})
         self._locks.pop(layer.digest, None)
 
@@ -160,7 +169,7 @@ class Puller:
             if not blobs.has(blob.digest):
                 partial = blobs.partial(blob.digest)
                 await session.fetch(reference, blob.digest, partial, lambda _: None)
-                await asyncio.to_thread(blobs.adopt, partial, blob.digest)
+                await in_thread(blobs.adopt, partial, blob.digest)
         self._locks.pop(blob.digest, None)
         return blobs.read(blob.digest)
 

@@ -7,8 +7,8 @@ written whole to a new file and renamed, so a crash leaves the old or the new.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from shoal.engine.blobs import BlobStore
 from shoal.engine.layers import LayerStore, chain_ids
 from shoal.engine.manifest import Descriptor
+from shoal.engine.process import in_thread
 from shoal.kit.clock import Clock
 from shoal.kit.files import write_atomic
 from shoal.model import reference as references
@@ -65,6 +66,7 @@ class ImageStore:
         if self._names_file.exists():
             names = decode(self._names_file.read_bytes(), dict[str, str])
             self._names = {name: id for name, id in names.items() if id in self._stored}
+        self.sweep()  # a daemon that was killed may have left layers of no image
 
     # --- reading ---
 
@@ -188,21 +190,34 @@ class ImageStore:
         layers, freed = self.sweep()
         return report + [{"Deleted": layer} for layer in layers], freed
 
-    @contextmanager
-    def adding(self) -> Iterator[None]:
-        """A scope in which blobs and layers may be here that belong to no image yet: nothing is swept meanwhile."""
+    @asynccontextmanager
+    async def adding(self, *, resumable: bool = False) -> AsyncIterator[None]:
+        """A scope in which blobs and layers may be here that belong to no image yet: nothing is swept meanwhile.
+
+        What a failure leaves is swept at its end, unless it is `resumable`: then the next attempt begins with it.
+        """
         self._adding += 1
         try:
             yield
+        except BaseException:
+            self._sweep_due |= not resumable
+            raise
         finally:
             self._adding -= 1
             if not self._adding and self._sweep_due:
                 self.sweep()
+                await in_thread(self.layers.trash.empty)
+
+    def give_up(self, layers: Iterable[Descriptor]) -> None:
+        """Within `adding`: what has arrived of `layers` makes room at its end, instead of being kept to be resumed."""
+        for layer in layers:
+            self.blobs.partial(layer.digest).unlink(missing_ok=True)
+        self._sweep_due = True
 
     def sweep(self) -> tuple[Names, int]:
         """Remove layers and blobs that no image has; returns the layers' chain ids and the bytes freed.
 
-        While an image is being added this is put off, and returns nothing.
+        While an image is being added this is put off, and returns nothing. The layers' trash is left to be emptied.
         """
         self._sweep_due = self._adding > 0
         if self._sweep_due:

@@ -14,6 +14,7 @@ from shoal.engine.image_pull import Progress, Puller, silent
 from shoal.engine.image_push import Pusher
 from shoal.engine.image_store import ImageStore, Report
 from shoal.engine.layers import LayerStore, chain_ids
+from shoal.engine.process import in_thread
 from shoal.engine.registry import Registries
 from shoal.kit.clock import Clock, nanoseconds
 from shoal.model import reference as references
@@ -69,7 +70,9 @@ class Images:
 
     async def remove(self, wanted: str, force: bool = False) -> Report:
         """See `image_store.ImageStore.remove`."""
-        return self.store.remove(wanted, force=force)
+        report = self.store.remove(wanted, force=force)
+        await in_thread(self.layers.trash.empty)
+        return report
 
     async def import_(
         self, stream: AsyncIterator[bytes], name: str = "", changes: Sequence[str] = (), message: str = ""
@@ -110,7 +113,9 @@ class Images:
         self, *, dangling_only: bool = True, keep: Callable[[Image], bool] = lambda _: False
     ) -> tuple[Report, int]:
         """See `image_store.ImageStore.prune`."""
-        return self.store.prune(dangling_only=dangling_only, keep=keep)
+        report = self.store.prune(dangling_only=dangling_only, keep=keep)
+        await in_thread(self.layers.trash.empty)
+        return report
 
 
 def _unix(moment: object) -> int:

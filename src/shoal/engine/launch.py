@@ -19,6 +19,7 @@ from shoal.engine.conmon import Conmon, Started
 from shoal.engine.oci import Device, Facts
 from shoal.engine.options import EngineOptions
 from shoal.engine.records import Record
+from shoal.engine.volumes import Volumes
 from shoal.model.container import Container
 from shoal.model.errors import InvalidArgument, ShoalError
 from shoal.network.sandbox import Sandbox
@@ -37,18 +38,22 @@ def open_files() -> int:
 class Launcher:
     """Prepares, creates and cleans up containers."""
 
-    def __init__(self, options: EngineOptions, cgroups: Cgroups, conmon: Conmon, folder: Path) -> None:
-        self._options, self._cgroups, self._conmon, self._folder = options, cgroups, conmon, folder
+    def __init__(
+        self, options: EngineOptions, cgroups: Cgroups, conmon: Conmon, volumes: Volumes, folder: Path
+    ) -> None:
+        self._options, self._cgroups, self._conmon, self._volumes = options, cgroups, conmon, volumes
+        self._folder = folder
 
     def folder(self, id: str) -> Path:
         """The container's directory."""
         return self._folder / id
 
     def prepare(self, record: Record) -> None:
-        """Mount the root file system and make the cgroup. Raises ShoalError."""
+        """Mount the root file system and volumes that are mounts, and make the cgroup. Raises ShoalError."""
         container = record.container
         self._conmon.forget(container.id)
         overlay.mount(container.layers, self.folder(container.id), self._options.exec_root / "l")
+        self._volumes.use(container)
         self._cgroups.make(record.cgroup, container.host_config)
 
     def create(self, record: Record, sandbox: Sandbox, namespaces: dict[str, str], shm: str) -> Started:
@@ -72,6 +77,7 @@ class Launcher:
             seccomp=self.filter(container), capabilities=self.capabilities(container), devices=_devices(container),
             init=self._options.init if container.host_config.init else "", namespaces=namespaces, ipc_shm=shm,
             cgroup_namespace=self._private_cgroup(container), open_files=open_files(),
+            volume_flags=self._volumes.flags(container),
         )  # fmt: skip
         bundle = self._conmon.bundle(container.id)
         bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -85,6 +91,7 @@ class Launcher:
         """Undo `prepare` and `create`, wherever they stopped."""
         self._conmon.forget(record.container.id)
         overlay.unmount(self.folder(record.container.id))
+        self._volumes.release(record.container)
         self._cgroups.remove(record.cgroup)
 
     def capabilities(self, container: Container) -> list[str]:

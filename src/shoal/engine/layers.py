@@ -1,7 +1,7 @@
 """Extracted layers: one directory per chain of layers, ready to be stacked by overlayfs.
 
 `<root>/<chain id>/diff`. The chain id is the image specification's: the digest of the parent's chain id and the
-layer's diff id, so equal beginnings of images share their directories.
+layer's diff id, so equal beginnings of images share their directories. A directory appears and disappears whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import IO
 
 from shoal.engine import unpack
-from shoal.engine.blobs import CHUNK, DigestMismatch
+from shoal.engine.blobs import CHUNK, HEX, DigestMismatch
+from shoal.engine.process import in_thread
+from shoal.engine.trash import Trash
 from shoal.model.engine import Image
 from shoal.model.errors import InvalidArgument, ShoalError
 
@@ -42,8 +44,10 @@ class LayerStore:
         self._root = root
         self._locks: dict[str, asyncio.Lock] = {}
         root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self.trash = Trash(root)
+        """Layers that were removed and are still to be deleted."""
         for leftover in root.glob("*.partial"):
-            shutil.rmtree(leftover)
+            self.trash.throw(leftover)
 
     def chain(self, image: Image) -> list[Path]:
         """The directories of `image`, lowest layer first."""
@@ -64,7 +68,7 @@ class LayerStore:
         """
         async with self._locks.setdefault(chain_id, asyncio.Lock()):
             if not self.has(chain_id):
-                await asyncio.to_thread(self._extract, chain_id, blob, diff_id)
+                await in_thread(self._extract, chain_id, blob, diff_id)
         self._locks.pop(chain_id, None)
 
     def _extract(self, chain_id: str, blob: Path, diff_id: str) -> None:
@@ -83,11 +87,11 @@ class LayerStore:
             raise
 
     def delete_except(self, wanted: Iterable[str]) -> list[str]:
-        """Remove every layer that is not wanted; returns their chain ids."""
+        """Remove every layer that is not wanted; returns their chain ids. Emptying the trash frees the space."""
         keep = {_folder(chain) for chain in wanted}
-        gone = [path for path in self._root.iterdir() if path.name not in keep and not path.name.endswith(".partial")]
+        gone = [path for path in self._root.iterdir() if HEX.fullmatch(path.name) and path.name not in keep]
         for path in gone:
-            shutil.rmtree(path)
+            self.trash.throw(path)
         return [f"sha256:{path.name}" for path in gone]
 
     def _path(self, chain_id: str) -> Path:
@@ -96,7 +100,7 @@ class LayerStore:
 
 def _folder(chain_id: str) -> str:
     value = chain_id.removeprefix("sha256:")
-    if len(value) != 64 or not set(value) <= set("0123456789abcdef"):
+    if not HEX.fullmatch(value):
         raise InvalidArgument(f"invalid checksum digest format: {chain_id}")
     return value
 

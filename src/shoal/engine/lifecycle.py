@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import signal as signals
 from contextlib import suppress
@@ -25,8 +24,6 @@ from shoal.kit.clock import ZERO_TIME
 from shoal.model.container import Container, ContainerState
 from shoal.model.errors import Conflict, InvalidArgument, NotFound, NotModified, ShoalError
 from shoal.network.sandbox import Sandbox
-
-_ANONYMOUS = re.compile("[0-9a-f]{64}")
 
 
 class Lifecycle:
@@ -256,11 +253,13 @@ class Lifecycle:
 
     async def _delete(self, entry: Entry, volumes: bool) -> None:
         context, container = self._context, entry.container
+        if volumes:  # noted first: a daemon that is killed before it has removed them finishes it at its next start
+            self._volumes.bind(_unnamed(container), entry.id)
         folder = context.records.hide(entry)
         await context.workers.run(shutil.rmtree, folder, True)
         context.conmon.forget(entry.id)
         if volumes:
-            self._remove_volumes(container)
+            await context.workers.run(self._volumes.drop, entry.id)
         for attachment in context.attachments.pop(entry.id, []):
             attachment.abandon()
         context.tell(container, "destroy")
@@ -268,12 +267,12 @@ class Lifecycle:
         for futures in (entry.next_exit, entry.not_running, entry.removed):
             context.settle(futures, result)
 
-    def _remove_volumes(self, container: Container) -> None:
-        """Delete the volumes that nobody named; those that another container uses stay."""
-        for point in container.mounts:
-            if point.type == "volume" and _ANONYMOUS.fullmatch(point.name):
-                with suppress(ShoalError):
-                    self._volumes.remove(point.name)
+
+def _unnamed(container: Container) -> list[str]:
+    """The volumes that the container was not told to use by their names."""
+    host = container.host_config
+    asked = {bind.partition(":")[0] for bind in host.binds} | {mount.source for mount in host.mounts}
+    return [point.name for point in container.mounts if point.type == "volume" and point.name not in asked]
 
 
 def _failure(entry: Entry, fault: Exception) -> failures.Failure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from shoal.model.container import HostConfig
 from shoal.model.errors import InvalidArgument
 
@@ -101,4 +103,29 @@ def files_v2(host: HostConfig) -> list[tuple[str, str, str]]:
     files += _files_of_both(host)
     if host.blkio_weight:
         files.append(("io", "io.bfq.weight", str(host.blkio_weight)))
+    return files
+
+
+_RATES = (
+    ("blkio_device_read_bps", "read_bps", "rbps"),
+    ("blkio_device_write_bps", "write_bps", "wbps"),
+    ("blkio_device_read_iops", "read_iops", "riops"),
+    ("blkio_device_write_iops", "write_iops", "wiops"),
+)
+"""Limits of HostConfig for single disks, and what v1 and v2 call them."""
+
+
+def files_of_disks(host: HostConfig, version: int, number: Callable[[str], str]) -> list[tuple[str, str, str]]:
+    """What holds for single disks, in cgroups of `version`; `number` gives a device file's `major:minor`."""
+    files: list[tuple[str, str, str]] = []
+    for field, old, new in _RATES:
+        for disk in getattr(host, field):
+            where = number(disk.path)
+            if version == 1:
+                files.append(("blkio", f"blkio.throttle.{old}_device", f"{where} {disk.rate}"))
+            else:
+                files.append(("io", "io.max", f"{where} {new}={disk.rate}"))
+    for share in host.blkio_weight_device:
+        name = "blkio.bfq.weight_device" if version == 1 else "io.bfq.weight"
+        files.append(("io", name, f"{number(share.path)} {share.weight}"))
     return files

@@ -34,6 +34,15 @@ def umount(target: str) -> None:
             raise OSError(error, os.strerror(error), target)
 
 
+def mounted(target: str) -> bool:
+    """Whether something is mounted at `target`; unlike os.path.ismount, also a part of the same file system."""
+    wanted = os.path.realpath(target)
+    for code, escaped in (("\\", "\\134"), (" ", "\\040"), ("\t", "\\011"), ("\n", "\\012")):
+        wanted = wanted.replace(code, escaped)
+    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    return any(line.split(" ", 5)[4] == wanted for line in lines)
+
+
 def start_time(pid: int) -> int:
     """When process `pid` began, in clock ticks since boot; 0 when there is no such process or it is a zombie.
 

@@ -51,6 +51,8 @@ class Facts(Struct, frozen=True):
     open_files: int = defaults.OPEN_FILES
     ipc_shm: str = ""
     """Another container's /dev/shm on the host, with a shared IPC namespace."""
+    volume_flags: dict[str, list[str]] = {}
+    """Volume -> `ro`, `noexec`, ...: what those that are mounts are mounted with."""
 
 
 def spec(container: Container, facts: Facts) -> dict[str, Any]:
@@ -62,9 +64,9 @@ def spec(container: Container, facts: Facts) -> dict[str, Any]:
         "root": {"path": facts.rootfs, "readonly": host.readonly_rootfs},
         "hostname": "" if host.uts_mode == "host" else container.config.hostname,
         **({"domainname": container.config.domainname} if container.config.domainname else {}),
-        "mounts": mounts(container, facts.folder, facts.init, facts.ipc_shm),
+        "mounts": mounts(container, facts.folder, facts.init, facts.ipc_shm, facts.volume_flags),
         "linux": _linux(container, facts),
-        "annotations": {"run.oci.seccomp_bpf_data": facts.seccomp} if facts.seccomp else {},
+        "annotations": host.annotations | ({"run.oci.seccomp_bpf_data": facts.seccomp} if facts.seccomp else {}),
     }
 
 

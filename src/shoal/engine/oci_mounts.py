@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from shoal.engine import defaults
@@ -11,8 +12,13 @@ _NO = ["nosuid", "noexec", "nodev"]
 _FILES = {"resolv.conf": "/etc/resolv.conf", "hostname": "/etc/hostname", "hosts": "/etc/hosts"}
 
 
-def mounts(container: Container, folder: str, init: str, shm: str) -> list[dict[str, Any]]:
-    """Everything that is mounted into `container`, outer mount points before inner ones."""
+def mounts(
+    container: Container, folder: str, init: str, shm: str, flags: Mapping[str, list[str]]
+) -> list[dict[str, Any]]:
+    """Everything that is mounted into `container`, outer mount points before inner ones.
+
+    `flags` are those that volumes (by name) are mounted with: a bind of them would not have them by itself.
+    """
     host = container.host_config
     taken = {point.destination for point in container.mounts} | set(host.tmpfs)
     base = [m for m in _kernel(container, shm) if m["destination"] not in taken]
@@ -25,7 +31,7 @@ def mounts(container: Container, folder: str, init: str, shm: str) -> list[dict[
             for source, target in files.items()
             if target not in taken
         ]
-    own = [_point(container, point) for point in container.mounts]
+    own = [_point(container, point, flags) for point in container.mounts]
     own += [tmpfs(target, options) for target, options in host.tmpfs.items()]
     # kernel file systems in their given order, then files and the user's mounts by depth
     return base + sorted(own, key=lambda m: m["destination"].count("/"))
@@ -50,14 +56,15 @@ def _kernel(container: Container, shm: str) -> list[dict[str, Any]]:
     return result
 
 
-def _point(container: Container, point: MountPoint) -> dict[str, Any]:
+def _point(container: Container, point: MountPoint, flags: Mapping[str, list[str]]) -> dict[str, Any]:
     if point.type == "tmpfs":
         asked = next((m for m in container.host_config.mounts if m.target == point.destination), None)
         options = asked.tmpfs_options if asked else None
         extra = [f"size={options.size_bytes}"] if options and options.size_bytes else []
+        extra += ["=".join(option) for option in options.options] if options else []
         extra.append(f"mode={(options.mode if options else 0) or 0o1777:o}")
         return _mount(point.destination, "tmpfs", [*_NO, *extra, *([] if point.rw else ["ro"])])
-    options_ = ["rw" if point.rw else "ro"]
+    options_ = ["rw" if point.rw else "ro", *flags.get(point.name, [])]
     if point.propagation:
         options_.append(point.propagation)
     plain = any(

@@ -44,6 +44,20 @@ async def wait(child: subprocess.Popen[bytes]) -> int:
     return code if code >= 0 else 128 - code
 
 
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`asyncio.to_thread` that never leaves a call behind: a waiter that is cancelled goes when the call has ended.
+
+    For calls whose files are cleared away, or used by the next, as soon as their caller is done.
+    """
+    call = asyncio.get_running_loop().run_in_executor(None, lambda: function(*args, **kwargs))
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await asyncio.wait([call])
+        call.exception()  # heard: nobody is left who could be told
+        raise
+
+
 class Workers:
     """A pool of threads for blocking work, so small that a hundred starts at once do not trample each other."""
 

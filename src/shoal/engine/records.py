@@ -32,6 +32,8 @@ class Record(Struct, frozen=True):
     container: Container
     asked: dict[str, EndpointSettings] = {}
     """The networks it was created with or connected to, as asked."""
+    managed: bool = False
+    """Made by the swarm's agent for a task, which may be on overlays: a manager has chosen its addresses."""
     cgroup: str = ""
     pid: int = 0
     pid_started: int = 0

@@ -9,7 +9,7 @@ import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -164,7 +164,7 @@ class RegistrySession:
     async def manifest(self, reference: Reference, name: str) -> tuple[str, str, bytes]:
         """Digest, media type and bytes of the manifest called `name` (a tag or a digest)."""
         url = f"{self.base}{reference.path}/manifests/{name}"
-        headers = {**self._headers, "Accept": ", ".join(manifests.ACCEPT)}
+        headers = {"Accept": ", ".join(manifests.ACCEPT)}
         async with self._request("GET", url, headers=headers) as response:
             if response.status == 404:
                 raise NotFound(f"manifest for {familiar(reference)} not found: manifest unknown: manifest unknown")
@@ -189,7 +189,7 @@ class RegistrySession:
 
     async def _fetch_once(self, reference: Reference, url: str, target: Path, seen: Callable[[int], None]) -> None:
         have = target.stat().st_size if target.exists() else 0
-        headers = {**self._headers, "Range": f"bytes={have}-"} if have else self._headers
+        headers = {"Range": f"bytes={have}-"} if have else {}
         async with self._request("GET", url, headers=headers) as response:
             if response.status == 416:
                 return
@@ -204,34 +204,48 @@ class RegistrySession:
     async def has_blob(self, reference: Reference, digest: str) -> bool:
         """Whether the repository has the blob."""
         url = f"{self.base}{reference.path}/blobs/{digest}"
-        async with self._request("HEAD", url, headers=self._headers) as response:
+        async with self._request("HEAD", url) as response:
             return response.status == 200
 
     async def upload(self, reference: Reference, digest: str, source: Path, sent: Callable[[int], None]) -> None:
         """Upload a blob in one piece; `sent` hears how many bytes have gone."""
-        async with self._request("POST", f"{self.base}{reference.path}/blobs/uploads/", headers=self._headers) as start:
+        async with self._request("POST", f"{self.base}{reference.path}/blobs/uploads/") as start:
             await self._refuse(start, reference)
             location = urljoin(self.base, start.headers["Location"])
         url = f"{location}{'&' if '?' in location else '?'}digest={digest}"
         size = source.stat().st_size
-        headers = {**self._headers, "Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        async with self._request("PUT", url, headers=headers, data=_chunks(source, sent)) as done:
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        async with self._request("PUT", url, headers=headers, data=lambda: _chunks(source, sent)) as done:
             await self._refuse(done, reference)
 
     async def put_manifest(self, reference: Reference, name: str, media_type: str, data: bytes) -> None:
         """Publish a manifest under `name` (a tag or its digest)."""
         url = f"{self.base}{reference.path}/manifests/{name}"
-        headers = {**self._headers, "Content-Type": media_type}
-        async with self._request("PUT", url, headers=headers, data=data) as response:
+        async with self._request("PUT", url, headers={"Content-Type": media_type}, data=lambda: data) as response:
             await self._refuse(response, reference)
 
     @asynccontextmanager
     async def _request(
-        self, method: str, url: str, *, headers: dict[str, str], data: object = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Callable[[], object] = lambda: None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        def send() -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+            return self._http.request(method, url, headers={**self._headers, **(headers or {})}, data=data())
+
         try:
-            async with self._http.request(method, url, headers=headers, data=data) as response:
-                yield response
+            async with send() as response:
+                challenge = response.headers.get("WWW-Authenticate", "")
+                renew = response.status == 401 and challenge.lower().startswith("bearer ")
+                if not renew:
+                    yield response
+            if renew:  # a token lasts for minutes, a big image may take longer
+                await self._answer(challenge)
+                async with send() as response:
+                    yield response
         except aiohttp.ClientConnectorError as fault:
             raise Unavailable(f'{method.capitalize()} "{url}": {fault}') from fault
 

@@ -20,7 +20,12 @@ from shoal.model.errors import ShoalError
 async def restore(context: Context, lifecycle: Lifecycle) -> None:
     """Read every container and bring each into a state that is true."""
     entries = context.records.load()
+    for entry in entries:
+        if context.running(entry):
+            context.volumes.count(entry.container)
+    await context.workers.run(context.volumes.release_unused)
     known = {entry.id for entry in entries}
+    await context.workers.run(context.volumes.settle, known)
     for id in context.conmon.bundles():
         if id not in known:
             await _undo(context, id, context.cgroups.path(id))
@@ -74,8 +79,17 @@ async def _undo(context: Context, id: str, cgroup: str) -> None:
 
 
 def _processes(id: str, bundle: bytes) -> list[int]:
-    """The processes of container `id`: in its cgroup, or with its bundle on their command line (conmon, crun)."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _belongs(int(name), id, bundle)]
+    """The processes of container `id`: in its cgroup, or with its bundle on their command line (conmon, crun).
+
+    One may end while it is looked at and leave behind another that was not there yet, as crun's do in turn: whoever
+    came meanwhile is looked at, too, until nobody did.
+    """
+    found: list[int] = []
+    seen: set[str] = set()
+    while names := {name for name in os.listdir("/proc") if name.isdigit()} - seen:
+        found += [int(name) for name in names if _belongs(int(name), id, bundle)]
+        seen |= names
+    return found
 
 
 def _belongs(pid: int, id: str, bundle: bytes) -> bool:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from shoal.machine import provision, waits
+from shoal.machine import certs, provision, provisioning, waits
 from shoal.machine.driver import Context, State, built_in_drivers, driver_class, traits
-from shoal.machine.errors import MachineError, NoSuchMachine
+from shoal.machine.errors import MachineError, NoSuchMachine, text_of
 from shoal.machine.host import Host, Say, attach, open_host, silent
 from shoal.machine.interrupts import undisturbed
 from shoal.machine.record import AuthOptions, EngineOptions, HostOptions, Record, valid_name
@@ -52,6 +52,7 @@ def create(store: Store, request: Request, say: Say, now: datetime) -> Host:
         except MachineError as fault:
             raise MachineError(f"Error setting machine configuration from flags provided: {fault}") from fault
         provision.engine_environment(request.engine)
+        certs.check_names(request.sans)
         auth = _auth(host)
         with store.lock():
             for what, path in provision.ensure_identities(auth, now).items():
@@ -63,10 +64,8 @@ def create(store: Store, request: Request, say: Say, now: datetime) -> Host:
             _make(host, say, now)
         except BaseException as fault:
             _roll_back(host, say)
-            if isinstance(fault, MachineError):
-                raise MachineError(f"Error creating machine: {fault}") from fault
-            if isinstance(fault, OSError):
-                raise MachineError(f"Error creating machine: {fault.filename}: {fault.strerror}") from fault
+            if isinstance(fault, Exception):
+                raise MachineError(f"Error creating machine: {text_of(fault)}") from fault
             raise
     if traits(host.driver).managed:
         say("Docker is up and running!")
@@ -102,7 +101,7 @@ def start(store: Store, name: str, say: Say, now: datetime, *, new_address: bool
         finally:
             host.save()
         say(f'Machine "{name}" was started.')
-        waits.until_usable(host, say)
+        _until_usable(host, say, now)
     return True
 
 
@@ -116,8 +115,15 @@ def restart(store: Store, name: str, say: Say, now: datetime) -> bool:
             (host.driver.restart if host.driver.state() is State.RUNNING else host.driver.start)(prepare)
         finally:
             host.save()
-        waits.until_usable(host, say)
+        _until_usable(host, say, now)
     return True
+
+
+def _until_usable(host: Host, say: Say, now: datetime) -> None:
+    waits.until_ssh(host, say)
+    say("Detecting the provisioner...")
+    provisioning.catch_up(host, say, now)
+    waits.until_engine(host)
 
 
 def stop(store: Store, name: str, say: Say) -> bool:
@@ -131,7 +137,7 @@ def kill(store: Store, name: str, say: Say) -> bool:
 
 
 def remove(store: Store, name: str, say: Say, *, force: bool = False) -> None:
-    """Take the machine away. With `force` its directory goes even when its driver fails; the failure is raised then."""
+    """Take the machine away. With `force` its directory goes however its driver fails; the failure is raised then."""
     if not store.exists(name):
         raise NoSuchMachine(name)
     with store.lock(name):
@@ -140,15 +146,17 @@ def remove(store: Store, name: str, say: Say, *, force: bool = False) -> None:
             open_host(store, name, say).driver.remove()
         except NoSuchMachine:
             raise
-        except MachineError as fault:
-            trouble = MachineError(f'Error removing host "{name}": {fault}')
+        except Exception as fault:
+            # Whatever it is: a record that somebody edited fails in other ways than drivers do.
+            trouble = MachineError(f'Error removing host "{name}": {text_of(fault)}')
+            trouble.__cause__ = fault
             if not force:
                 raise trouble from fault
             _abandon(store, name)
         try:
             store.delete(name)
         except OSError as fault:
-            raise MachineError(f'Error removing host "{name}": {fault.filename}: {fault.strerror}') from fault
+            raise MachineError(f'Error removing host "{name}": {text_of(fault)}') from fault
     if trouble:
         raise trouble
     say(f"Successfully removed {name}")
@@ -157,7 +165,8 @@ def remove(store: Store, name: str, say: Say, *, force: bool = False) -> None:
 def _abandon(store: Store, name: str) -> None:
     """Last resort, when a machine's record or driver does not do: what drivers find by themselves."""
     for driver in built_in_drivers():
-        with contextlib.suppress(MachineError):
+        # One driver's trouble, of whatever kind, does not keep the others from looking.
+        with contextlib.suppress(Exception):
             driver.abandon(Context(name, store.directory(name), store.root, silent))
 
 
@@ -181,8 +190,8 @@ def _roll_back(host: Host, say: Say) -> None:
         with undisturbed():
             host.driver.remove()
             host.store.delete(host.name)
-    except (MachineError, OSError) as fault:
-        say(f'Error removing host "{host.name}": {fault}')
+    except Exception as fault:
+        say(f'Error removing host "{host.name}": {text_of(fault)}')
 
 
 def _auth(host: Host) -> AuthOptions:

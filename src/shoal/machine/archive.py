@@ -16,7 +16,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, Self, cast
 
 import msgspec
 
@@ -25,7 +25,7 @@ from shoal.machine.errors import MachineError
 FORMAT = 1
 _MANIFEST = "shoal-machine.json"
 _LARGEST_MANIFEST = 8 << 20
-_MOST_FILES, _DEEPEST = 10_000, 16
+_MOST_FILES, _DEEPEST, _LONGEST_NAME = 10_000, 16, 8192
 _BLOCK = 1 << 20
 _WINDOWS_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
@@ -53,6 +53,19 @@ class Manifest(msgspec.Struct, frozen=True):
     files: list[Entry]
 
 
+class _Header(tarfile.TarInfo):
+    """The header of a plain file, or of a long name before one. For others tarfile would read as much as they say."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Raises MachineError for every other kind."""
+        header = super().frombuf(buf, encoding, errors)
+        long_name = header.type == tarfile.GNUTYPE_LONGNAME and header.size <= _LONGEST_NAME
+        if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) and not long_name:
+            raise MachineError(f"it holds {header.name!r}, which is no plain file")
+        return header
+
+
 class Source(NamedTuple):
     """A file to be put in: from the disk, or these bytes."""
 
@@ -67,7 +80,7 @@ def write(sink: IO[bytes], kind: str, name: str, exported: str, sources: Iterabl
     manifest = msgspec.json.format(msgspec.json.encode(Manifest(FORMAT, kind, name, exported, entries)))
     with (
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=sink, mtime=0) as squeezed,
-        tarfile.open(fileobj=squeezed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        tarfile.open(fileobj=squeezed, mode="w|", format=tarfile.GNU_FORMAT) as tar,
     ):
         _add(tar, _MANIFEST, len(manifest), io.BytesIO(manifest))
         for source, entry in zip(sources, entries, strict=True):
@@ -132,7 +145,10 @@ def _stretches(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
 def unpack(source: IO[bytes], directory: Path) -> Manifest:
     """Read an archive into the empty `directory`. Raises MachineError for whatever is not as it should be."""
     try:
-        with gzip.GzipFile("", "rb", fileobj=source) as opened, tarfile.open(fileobj=opened, mode="r|") as tar:
+        with (
+            gzip.GzipFile("", "rb", fileobj=source) as opened,
+            tarfile.open(fileobj=opened, mode="r|", tarinfo=_Header) as tar,
+        ):
             manifest = _manifest(tar)
             check(manifest, shutil.disk_usage(directory).free)
             for entry in manifest.files:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import ipaddress
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +23,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shoal.machine.errors import MachineError
 from shoal.machine.files import write_atomic
+from shoal.machine.probe import RENEW_BEFORE
 
 VALIDITY = timedelta(days=1080)
 BACKDATED = timedelta(minutes=5)
-RENEW_BEFORE = timedelta(days=60)
-"""A certificate with less than this left is replaced at the next occasion."""
 
 
 class Pair(NamedTuple):
@@ -37,9 +37,10 @@ class Pair(NamedTuple):
 
 
 def ensure_authority(pair: Pair, now: datetime) -> bool:
-    """Make the authority if there is none; True when it was made. Raises MachineError for a key without certificate.
+    """Make the authority if there is none; True when it was made.
 
     One that is about to expire is made again with its old key and name: what it signed stays good under the new one.
+    Raises MachineError for a key without certificate, and for one whose certificate is another key's.
     """
     if pair.certificate.exists():
         return _renew_authority(pair, now)
@@ -62,11 +63,34 @@ def _renew_authority(pair: Pair, now: datetime) -> bool:
         old = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
     except ValueError as fault:
         raise MachineError(f"{pair.certificate} is no certificate") from fault
-    if old.not_valid_after_utc - now >= RENEW_BEFORE or not pair.key.exists():
+    if not pair.key.exists():
         return False
-    key = serialization.load_pem_private_key(pair.key.read_bytes(), password=None)
+    key = _key_of(pair, old)
+    if old.not_valid_after_utc - now >= RENEW_BEFORE:
+        return False
     _issue_authority(pair, key, old.subject, now)
     return True
+
+
+def _key_of(authority: Pair, certificate: x509.Certificate) -> Any:
+    """The authority's key. Raises MachineError when it is missing, damaged, or another one than its certificate's."""
+    try:
+        key = _load_key(authority.key)
+    except FileNotFoundError as fault:
+        raise MachineError(f"the certificate authority's key is missing: {authority.key}") from fault
+    except (ValueError, TypeError) as fault:
+        raise MachineError(f"{authority.key} is no key that can be read: {fault}") from fault
+    # Two files cannot be replaced in one step: whatever ended `replace_authority` between them is found here.
+    if key.public_key() != certificate.public_key():
+        raise MachineError(
+            f"{authority.certificate} and {authority.key} do not belong together: `regenerate-certs --client-certs` "
+            "with the machines of this store makes both anew. Where it has no machines, remove both files"
+        )
+    return key
+
+
+def _load_key(path: Path) -> Any:
+    return serialization.load_pem_private_key(path.read_bytes(), password=None)
 
 
 def _issue_authority(pair: Pair, key: Any, subject: x509.Name, now: datetime) -> None:
@@ -105,6 +129,12 @@ def server_names(machine: str, address: str, extra: Iterable[str] = ()) -> list[
     return list(dict.fromkeys(name for name in (*extra, address, machine, "localhost", "127.0.0.1") if name))
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Whether a certificate can be valid for these. Raises MachineError."""
+    for name in names:
+        _general_name(name)
+
+
 def _lasts(pair: Pair, authority: Pair, now: datetime) -> bool:
     certificate = _signed_by(pair, authority)
     return certificate is not None and certificate.not_valid_after_utc - now >= RENEW_BEFORE
@@ -137,15 +167,16 @@ def is_same(pair: Pair, shown: bytes) -> bool:
 
 
 def is_fit(pair: Pair, authority: Pair, names: Iterable[str], now: datetime) -> bool:
-    """Whether the server certificate is there, covers `names`, comes from this authority and has time left."""
+    """Whether certificate and key of a server are there and a pair, for `names`, of this authority, with time left."""
     certificate = _signed_by(pair, authority)
     if certificate is None:
         return False
     try:
         covered = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+        own_key = _load_key(pair.key).public_key() == certificate.public_key()
+    except (x509.ExtensionNotFound, FileNotFoundError, ValueError, TypeError):
         return False
-    if not pair.key.exists() or certificate.not_valid_after_utc - now < RENEW_BEFORE:
+    if not own_key or certificate.not_valid_after_utc - now < RENEW_BEFORE:
         return False
     return set(map(_general_name, names)) <= set(covered)
 
@@ -154,10 +185,7 @@ def _issue(
     pair: Pair, authority: Pair, *, owner: str, names: list[str], purpose: x509.ObjectIdentifier, now: datetime
 ) -> None:
     issuer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
-    try:
-        signer = serialization.load_pem_private_key(authority.key.read_bytes(), password=None)
-    except FileNotFoundError as fault:
-        raise MachineError(f"the certificate authority's key is missing: {authority.key}") from fault
+    signer = _key_of(authority, issuer)
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder(_subject(owner), issuer.subject, key.public_key(), now)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -170,7 +198,7 @@ def _issue(
     if names:
         alternative = x509.SubjectAlternativeName([_general_name(name) for name in names])
         builder = builder.add_extension(alternative, critical=False)
-    _write(pair, builder.sign(signer, hashes.SHA256()), key)  # type: ignore[arg-type]
+    _write(pair, builder.sign(signer, hashes.SHA256()), key)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: Any, now: datetime) -> x509.CertificateBuilder:
@@ -197,10 +225,13 @@ def _subject(owner: str) -> x509.Name:
 
 
 def _general_name(name: str) -> x509.GeneralName:
+    with suppress(ValueError):
+        # Without the zone of fe80::1%eth0: that is this computer's affair, and no certificate can hold it.
+        return x509.IPAddress(ipaddress.ip_address(name.partition("%")[0]))
     try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
+        return x509.DNSName(name if name.isascii() else name.encode("idna").decode())
+    except ValueError as fault:
+        raise MachineError(f'no certificate can be valid for "{name}": it is no address and no host name') from fault
 
 
 def _user() -> str:

@@ -238,6 +238,24 @@ class Moves(Protocol):
         ...
 
 
+@runtime_checkable
+class Travels(Protocol):
+    """A driver that has a say in what a machine is exported and imported with. Others' `data` goes as it is."""
+
+    @classmethod
+    def leaving(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """What of `data` goes along. Raises MachineError when the machine cannot be moved."""
+        ...
+
+    @classmethod
+    def arrived(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """What of `data` is taken, which may come from anybody; numbers that a machine shares with none are new ones.
+
+        Raises MachineError for what no option could have given.
+        """
+        ...
+
+
 _registered: dict[str, type[Driver]] = {}
 
 
@@ -247,19 +265,23 @@ def register(name: str, driver: type[Driver]) -> None:
 
 
 def driver_class(name: str) -> type[Driver]:
-    """The driver called `name`. Raises MachineError when there is none, or not for this operating system."""
+    """The driver called `name`. Raises MachineError when there is none, not for this system, or it cannot be loaded."""
     if name in _registered:
         return _registered[name]
     if name in _LINUX_ONLY and sys.platform != "linux":
         raise MachineError(f'Driver "{name}" not supported on this platform.')
-    if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        return cast("type[Driver]", getattr(importlib.import_module(module), attribute))
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        return cast("type[Driver]", point.load())
+    try:
+        if name in BUILT_IN:
+            module, _, attribute = BUILT_IN[name].partition(":")
+            return cast("type[Driver]", getattr(importlib.import_module(module), attribute))
+        for point in entry_points(group=ENTRY_POINTS, name=name):
+            return cast("type[Driver]", point.load())
+    except Exception as fault:
+        # Loading runs whatever the driver's author wrote: its machines can be used as far as their records tell.
+        raise MachineError(f'Driver "{name}" cannot be loaded: {type(fault).__name__}: {fault}') from fault
     raise MachineError(
         f'Driver "{name}" not found. Do you have the plugin binary "docker-machine-driver-{name}" '
-        "accessible in your PATH?"
+        "accessible in your PATH? (Such programs of docker-machine's are not used: drivers are Python packages.)"
     )
 
 
@@ -268,6 +290,6 @@ def built_in_drivers() -> list[type[Driver]]:
     found = []
     for name in BUILT_IN:
         if name not in _LINUX_ONLY or sys.platform == "linux":
-            with contextlib.suppress(ImportError, MachineError):
+            with contextlib.suppress(MachineError):
                 found.append(driver_class(name))
     return found

@@ -35,3 +35,13 @@ class NotRunning(MachineError):
 
     def __init__(self) -> None:
         super().__init__("Host is not running")
+
+
+def text_of(fault: BaseException) -> str:
+    """The failure in a sentence. One that nobody foresaw is named by its kind, and says how to see more."""
+    if isinstance(fault, OSError):
+        where = f"{fault.filename}: " if fault.filename else ""
+        return f"{where}{fault.strerror or str(fault) or type(fault).__name__}"
+    if isinstance(fault, ShoalError):
+        return str(fault)
+    return f"unexpected {type(fault).__name__}: {fault} (--debug shows where it happened)"

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_ASK_EVERY = 0.02
+"""Seconds between two looks whether a lock is free."""
+
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Put `data` at `path` with `mode`: another process sees the old file or the new one, nothing between.
@@ -71,16 +74,23 @@ def _same_file(descriptor: int, path: Path) -> bool:
 
 
 def _acquire(descriptor: int) -> None:
+    # The systems' own waiting does not do: Windows' gives up after ten seconds, and a thread in `flock` is deaf to
+    # `interrupts.interrupt` for as long as somebody else has the lock.
+    while not _try_to_acquire(descriptor):
+        time.sleep(_ASK_EVERY)
+
+
+def _try_to_acquire(descriptor: int) -> bool:
     if sys.platform == "win32":
         import msvcrt
 
-        # Its own waiting gives up after ten seconds.
-        while True:
-            with suppress(OSError):
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-                return
-            time.sleep(0.05)
+        with suppress(OSError):
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            return True
     else:
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False

@@ -7,13 +7,15 @@ other engines and their settings are left alone, and so is everything when the m
 from __future__ import annotations
 
 import socket
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from shoal.machine import install, ssh
+from shoal.machine import install, provision, ssh
 from shoal.machine.driver import Context, Flag, Prepare, SshEndpoint, State, Traits
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
@@ -63,7 +65,7 @@ class GenericDriver:
             IPAddress=address, MachineName=self.context.name, SSHUser=user,
             SSHPort=_port(values.get("generic-ssh-port") or SSH_PORT, "--generic-ssh-port"),
             EnginePort=_port(values.get("generic-engine-port") or ENGINE_PORT, "--generic-engine-port"),
-            SSHKey=key, SSHKeyPath=str(self.context.directory / Path(key).name) if key else "",
+            SSHKey=key, SSHKeyPath=str(provision.place_of_key(self.context.directory, Path(key))) if key else "",
             StorePath=str(self.context.store),
         )  # fmt: skip
 
@@ -88,9 +90,7 @@ class GenericDriver:
     def provision(self, prepare: Prepare) -> None:
         """Bring the host to what `prepare` says."""
         setup = prepare(str(self.data["IPAddress"]))
-        install.over_ssh(
-            self._endpoint(), self.context.name, setup, self.context.say, cache=self.context.store / "cache"
-        )
+        install.over_ssh(self._endpoint(), setup, self.context.say, cache=self.context.store / "cache")
 
     def start(self, prepare: Prepare) -> None:
         """A host that is off cannot be switched on from afar."""
@@ -144,9 +144,8 @@ class GenericDriver:
         """Running while an sshd answers there, or the engine."""
         endpoint, engine = self._endpoint(), (str(self.data["IPAddress"]), self._engine_port())
         # Side by side: a firewall that drops one of the two must not hide the other.
-        with ThreadPoolExecutor(2) as pool:
-            asked = [pool.submit(ssh.greets, endpoint, PROBE_TIMEOUT), pool.submit(_accepts, *engine)]
-            return State.RUNNING if any(answer.result() for answer in as_completed(asked)) else State.STOPPED
+        answers = _answers(lambda: ssh.greets(endpoint, PROBE_TIMEOUT), lambda: _accepts(*engine))
+        return State.RUNNING if any(answers) else State.STOPPED
 
     def address(self) -> str:
         """As it was given: an address or a host name."""
@@ -203,6 +202,26 @@ def _port(value: Any, option: str) -> int:
     if not 0 < number < 65536:
         raise MachineError(f"{option}: {number} is no port")
     return number
+
+
+def _answers(*questions: Callable[[], bool]) -> Iterator[bool]:
+    """The answers to questions about the network, as they come; one that cannot be asked has the answer no."""
+    answers: SimpleQueue[bool] = SimpleQueue()
+
+    def ask(question: Callable[[], bool]) -> None:
+        answer = False
+        try:
+            # UnicodeError: a host name that no DNS query can hold.
+            with suppress(OSError, UnicodeError):
+                answer = question()
+        finally:
+            answers.put(answer)
+
+    # Not a pool: Python waits for a pool's threads before it ends, and `ls` does not wait for the dead.
+    for question in questions:
+        threading.Thread(target=ask, args=(question,), daemon=True).start()
+    for _ in questions:
+        yield answers.get()
 
 
 def _accepts(host: str, port: int) -> bool:

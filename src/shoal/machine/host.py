@@ -13,6 +13,8 @@ from shoal.machine.errors import MachineError
 from shoal.machine.record import Record
 from shoal.machine.store import Store
 
+_PORTS = ("SSHPort", "EnginePort")
+
 Say = Callable[[str], None]
 """Takes one line of progress."""
 
@@ -48,6 +50,28 @@ class Host(NamedTuple):
         self.store.save(self.name, self.current)
 
 
+class _Data(dict[str, Any]):
+    """What a driver remembers. A key that config.json has not is an error for the user, who may have edited it."""
+
+    def __init__(self, name: str, data: Mapping[str, Any]) -> None:
+        super().__init__(data)
+        self._name = name
+
+    def __missing__(self, key: str) -> Any:
+        raise MachineError(f"Error loading host {self._name}: its config.json has no {key}")
+
+    def check(self) -> None:
+        """Whether the ports are some. Raises MachineError."""
+        for key in _PORTS:
+            value = self.get(key)
+            try:
+                good = 0 <= int(value or 0) < 65536
+            except (ValueError, TypeError):
+                good = False
+            if not good:
+                raise MachineError(f"Error loading host {self._name}: its config.json says {key} {value!r}, no port")
+
+
 def open_host(store: Store, name: str, say: Say = silent) -> Host:
     """Load machine `name`. Raises NoSuchMachine, or MachineError when its record cannot be read.
 
@@ -70,11 +94,12 @@ def attach(store: Store, record: Record, say: Say = silent) -> Host:
 
 
 def _driver(context: Context, record: Record) -> Driver:
-    data = dict(record.driver)
+    data = _Data(record.name, record.driver)
     try:
         found = driver_class(record.driver_name)
     except MachineError as missing:
         from shoal.machine.stranded import StrandedDriver
 
         return StrandedDriver(context, data, missing)
+    data.check()
     return found(context, data)

@@ -10,12 +10,16 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from shoal.machine.errors import MachineError
+
+RENEW_BEFORE = timedelta(days=60)
+"""A certificate with less than this left is replaced at the next occasion, and `ls` says so."""
 
 
 class Cause(StrEnum):
@@ -30,16 +34,18 @@ class Cause(StrEnum):
     NOT_ACCEPTED = "not accepted"
 
 
+_CONTAINERS = "Containers keep running, unless it is a Docker that docker-machine set up."
 _ADVICE = {
     Cause.REFUSED: "The machine is reached, but no engine listens there. `provision {name}` starts it, "
     "and its log says why it ended.",
     Cause.TIMEOUT: "Nothing came back. Is the machine running (`status {name}`), and does a VPN or a firewall stand "
     "between?",
-    Cause.EXPIRED: "`regenerate-certs {name}` renews it. Containers keep running.",
+    Cause.EXPIRED: f"`regenerate-certs {{name}}` renews it. {_CONTAINERS}",
     Cause.WRONG_HOST: "Either another machine answers there, or this one's certificate is too old to name it: "
-    "`regenerate-certs {name}` renews it. Containers keep running.",
-    Cause.UNKNOWN_CA: "The engine has another store's certificates: `provision {name}` gives it this one's.",
-    Cause.NOT_ACCEPTED: "The engine does not know this store's authority: `provision {name}` gives it ours.",
+    f"`regenerate-certs {{name}}` renews it. {_CONTAINERS}",
+    Cause.UNKNOWN_CA: f"The engine has other certificates: `regenerate-certs {{name}}` gives it ours. {_CONTAINERS}",
+    Cause.NOT_ACCEPTED: "The engine does not know this store's authority: `regenerate-certs {name}` gives it ours. "
+    f"{_CONTAINERS}",
 }
 
 
@@ -55,10 +61,24 @@ class ProbeError(MachineError):
         return _ADVICE.get(self.cause, "").format(name=name)
 
 
+class Engine(NamedTuple):
+    """What an engine tells of itself."""
+
+    version: str
+    ends: datetime
+    """Until when the certificate that it shows is valid."""
+
+
+def engine(url: str, name: str, directory: Path, timeout: float = 10.0) -> Engine:
+    """Ask the engine at `url` (tcp://address:port) of machine `name`. Raises ProbeError."""
+    answer, shown = _get(url, name, directory, "/version", timeout)
+    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
+    return Engine(str(answer.get("Version", "")), ends)
+
+
 def version(url: str, name: str, directory: Path, timeout: float = 10.0) -> str:
     """The version of the engine at `url` (tcp://address:port) of machine `name`. Raises ProbeError."""
-    answer = _get(url, name, directory, "/version", timeout)
-    return str(answer.get("Version", ""))
+    return engine(url, name, directory, timeout).version
 
 
 def check(url: str, name: str, directory: Path, timeout: float = 20.0) -> None:
@@ -90,23 +110,15 @@ def wait_for_engine(url: str, name: str, directory: Path, timeout: float) -> str
             time.sleep(0.03)
 
 
-def wait_for_ssh(host: str, port: int, timeout: float) -> None:
-    """Wait until sshd says hello. Raises MachineError after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1) as connection:
-            if connection.recv(4) == b"SSH-":
-                connection.sendall(b"SSH-2.0-shoal\r\n")
-                return
-        time.sleep(0.02)
-    raise MachineError(f"Too many retries waiting for SSH to be available.  Nothing answers at {host}:{port}")
-
-
-def _get(url: str, name: str, directory: Path, path: str, timeout: float) -> Mapping[str, Any]:
+def _get(
+    url: str, name: str, directory: Path, path: str, timeout: float
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The answer, and the certificate that was shown, as `getpeercert` gives it."""
     target = urlsplit(url)
     with _explained(url):
         connection = http.client.HTTPConnection(target.hostname or "", target.port or 2376, timeout=timeout)
-        connection.sock = _connect(target.hostname or "", target.port or 2376, name, directory, timeout)
+        connection.sock = secure = _connect(target.hostname or "", target.port or 2376, name, directory, timeout)
+        shown = secure.getpeercert() or {}
         try:
             connection.request("GET", path, headers={"Host": name})
             response = connection.getresponse()
@@ -116,7 +128,7 @@ def _get(url: str, name: str, directory: Path, path: str, timeout: float) -> Map
         if response.status != http.client.OK:
             raise ProbeError(f"Unable to query docker version: {response.status} {response.reason}")
         answer: Mapping[str, Any] = json.loads(body)
-        return answer
+        return answer, shown
 
 
 def _connect(host: str, port: int, name: str, directory: Path, timeout: float) -> ssl.SSLSocket:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from shoal.machine import certs
 from shoal.machine.driver import EngineSetup, Prepare
 from shoal.machine.errors import MachineError
 from shoal.machine.files import write_atomic
 from shoal.machine.record import AuthOptions, EngineOptions, Record
+from shoal.machine.store import Store
 
 REMOTE = "/etc/shoal/tls"
 """Where certificates lie on a machine: not in /etc/docker, which may be another engine's."""
 
 _DROPPED = ("aufs", "overlay")
 """Storage drivers of old that no engine has any more: accepted, without effect."""
+
+_OWN_FILES = frozenset(
+    ("ca.pem", "ca-key.pem", "cert.pem", "key.pem", "server.pem", "server-key.pem", "config.json", "config.json.bak",
+     "known_hosts", "host_key")
+)  # fmt: skip
+"""What the files are called that Shoal itself writes into a machine's directory."""
 
 
 def engine_arguments(options: EngineOptions, driver: str, port: int = 2376) -> list[str]:
@@ -34,6 +44,14 @@ def engine_arguments(options: EngineOptions, driver: str, port: int = 2376) -> l
         arguments += ["--storage-driver", options.storage_driver]
     arguments += [flag if flag.startswith("-") else f"--{flag}" for flag in options.arbitrary_flags]
     return arguments
+
+
+def for_shoald(options: EngineOptions) -> EngineOptions:
+    """Without what shoald does not know and would not start with: it has one storage driver, and asks no mirror.
+
+    Another engine (`--local-engine`) gets them.
+    """
+    return replace(options, storage_driver="", registry_mirror=[])
 
 
 def engine_port(record: Record) -> int:
@@ -90,8 +108,28 @@ def ensure_identities(auth: AuthOptions, now: datetime) -> Mapping[str, Path]:
     return made
 
 
+def place_of_key(directory: Path, source: Path) -> Path:
+    """Where a machine's directory has the copy of the user's ssh key: by its name, unless a file of ours has that."""
+    # In any case of letters: not every file system tells them apart.
+    taken = source.name.lower() in _OWN_FILES
+    return directory / (f"id_{source.name}" if taken else source.name)
+
+
+def _shared(auth: AuthOptions) -> AbstractContextManager[None]:
+    """The lock of the machine's store, under which the authority and the client's identity are replaced.
+
+    It is not re-entrant: nobody may hold it who asks a `Prepare`.
+    """
+    return Store(Path(auth.store_path).parent.parent).lock()
+
+
 def copy_client_identity(auth: AuthOptions) -> None:
     """Put the authority's certificate and the client's pair into the machine's directory (DOCKER_CERT_PATH)."""
+    with _shared(auth):
+        _copy_client_identity(auth)
+
+
+def _copy_client_identity(auth: AuthOptions) -> None:
     sources = {"ca.pem": (auth.ca_cert_path, 0o644), "cert.pem": (auth.client_cert_path, 0o644),
                "key.pem": (auth.client_key_path, 0o600)}  # fmt: skip
     for name, (source, mode) in sources.items():
@@ -112,7 +150,8 @@ def preparation(
 ) -> Prepare:
     """What a driver asks once it knows the machine's address: a certificate that fits it, and the engine's flags.
 
-    A certificate that covers the address and has time left is kept, unless `fresh`. `say` hears what is done.
+    A certificate that covers the address and has time left is kept, unless `fresh`. `say` hears what is done. Raises
+    MachineError here, and there when the certificate cannot be made.
     """
     auth, options = record.host_options.auth_options, record.host_options.engine_options
     if auth is None:
@@ -122,17 +161,19 @@ def preparation(
         pair, authority = server_pair(auth), authority_pair(auth)
         names = certs.server_names(record.name, address, auth.server_cert_sans or [])
         say("Copying certs to the local machine directory...")
-        copy_client_identity(auth)
-        if fresh or not certs.is_fit(pair, authority, names, now):
-            certs.issue_server(pair, authority, record.name, names, now)
+        with _shared(auth):
+            _copy_client_identity(auth)
+            if fresh or not certs.is_fit(pair, authority, names, now):
+                certs.issue_server(pair, authority, record.name, names, now)
+            files = {
+                f"{REMOTE}/ca.pem": (0o644, Path(auth.ca_cert_path).read_bytes()),
+                f"{REMOTE}/server.pem": (0o644, pair.certificate.read_bytes()),
+                f"{REMOTE}/server-key.pem": (0o600, pair.key.read_bytes()),
+            }
         say("Copying certs to the remote machine...")
-        files = {
-            f"{REMOTE}/ca.pem": (0o644, Path(auth.ca_cert_path).read_bytes()),
-            f"{REMOTE}/server.pem": (0o644, pair.certificate.read_bytes()),
-            f"{REMOTE}/server-key.pem": (0o600, pair.key.read_bytes()),
-        }
         say("Setting Docker configuration on the remote daemon...")
-        arguments = engine_arguments(options, record.driver_name, engine_port(record))
+        taken = options if record.driver.get("Engine") else for_shoald(options)
+        arguments = engine_arguments(taken, record.driver_name, engine_port(record))
         return EngineSetup(files, arguments, engine_environment(options), options.install_url)
 
     return prepare

@@ -1,6 +1,7 @@
 """What is done to machines that exist: set up again, certificates renewed, Shoal brought up to date.
 
-None of it touches data, and nothing but the engine is ever restarted: containers go on.
+None of it touches data, and nothing but the engine is ever restarted: containers go on. (Not those of a Docker that
+docker-machine set up.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from shoal.machine import certs, install, probe, provision, waits
-from shoal.machine.driver import EngineSetup, Moves, Provisions, Restarts, State, Upgrades, traits
+from shoal.machine.driver import Moves, Provisions, Restarts, State, Upgrades, traits
 from shoal.machine.errors import MachineError, NotRunning
 from shoal.machine.host import Host, Say, open_host
 from shoal.machine.install import renew
@@ -47,7 +48,10 @@ def reprovision(store: Store, name: str, say: Say, now: datetime, *, address: st
 
 
 def regenerate(store: Store, name: str, say: Say, now: datetime) -> None:
-    """A new server certificate for the machine, and nothing else. The engine takes it up without a restart."""
+    """A new server certificate for the machine, and nothing else. The engine takes it up without a restart.
+
+    Docker, where docker-machine set the machine up, is restarted: it does not read certificates again.
+    """
     with store.lock(name):
         host = _managed(store, name, say)
         _ensure_identities(host, say, now)
@@ -57,12 +61,13 @@ def regenerate(store: Store, name: str, say: Say, now: datetime) -> None:
 def replace_identities(store: Store, names: Iterable[str], say: Say, now: datetime) -> None:
     """A new authority and client identity for these machines; each learns of them by `regenerate`.
 
-    Others of the same authority go on with the old ones until their next start or `env`.
+    Others of the same authority go on with the old ones until their next start or `env`. Raises MachineError, before
+    anything is replaced, when one of these machines could not be told.
     """
+    found = [_auth(_reached(store, name, say)) for name in names]
     say("Regenerating local certificates")
     done = set()
-    for name in names:
-        auth = _auth(open_host(store, name))
+    for auth in found:
         if auth.ca_cert_path not in done:
             done.add(auth.ca_cert_path)
             with store.lock():
@@ -79,23 +84,46 @@ def keep_valid(host: Host, url: str, say: Say, now: datetime) -> None:
     auth = host.record.host_options.auth_options
     if auth is None or not traits(host.driver).managed or not provision.has_authority(auth):
         return
-    address = urlsplit(url).hostname or ""
+    address, usable = urlsplit(url).hostname or "", False
     try:
         try:
             shown = probe.certificate(url, host.name, host.directory)
             if certs.serves(shown, address, now) and provision.is_current(auth):
                 return
             why = "is about to expire, or does not name its address"
+            usable = certs.serves(shown, address, now - probe.RENEW_BEFORE)
         except probe.ProbeError as fault:
             if fault.cause not in (probe.Cause.EXPIRED, probe.Cause.WRONG_HOST):
                 return
             why = "has expired" if fault.cause is probe.Cause.EXPIRED else "does not name its address"
-        say(f'The certificate of "{host.name}" {why}: it is renewed; containers go on.')
+        what = f'The certificate of "{host.name}" {why}'
+        restarts = renew.check(host.driver.ssh(), provision.REMOTE).restart
+        if restarts and usable:
+            # Nobody's containers are ended before they have to be.
+            say(f"{what}: `regenerate-certs {host.name}` renews it, and restarts Docker there.")
+            return
+        say(f"{what}: it is renewed; {'Docker is restarted for that' if restarts else 'containers go on'}.")
         with host.store.lock(host.name):
             _ensure_identities(host, say, now)
             _renew(host, lambda line: None, now, fresh=False)
     except MachineError as fault:
         say(f'The certificate of "{host.name}" could not be renewed: {fault}')
+
+
+def catch_up(host: Host, say: Say, now: datetime) -> None:
+    """Of a machine that docker-machine made and that just started, renew a certificate that does not fit (any more).
+
+    Others get theirs when they start. The caller holds the machine's lock. Raises MachineError.
+    """
+    auth = host.record.host_options.auth_options
+    if auth is None or not traits(host.driver).managed or not provision.has_authority(auth):
+        return
+    pair, authority = provision.server_pair(auth), provision.authority_pair(auth)
+    if certs.is_fit(pair, authority, [host.driver.address()], now):
+        return
+    if renew.check(host.driver.ssh(), provision.REMOTE).restart:
+        _ensure_identities(host, say, now)
+        _renew(host, say, now, fresh=False)
 
 
 def upgrade(store: Store, name: str, say: Say, now: datetime) -> None:
@@ -117,7 +145,7 @@ def upgrade(store: Store, name: str, say: Say, now: datetime) -> None:
         else:
             setup = prepare(host.driver.address())
             cache = store.root / "cache"
-            install.over_ssh(host.driver.ssh(), name, setup, say, upgrade=True, cache=cache)
+            install.over_ssh(host.driver.ssh(), setup, say, upgrade=True, cache=cache)
         host.save()
         waits.until_usable(host, say)
 
@@ -137,15 +165,22 @@ def _provision(host: Host, now: datetime, say: Say) -> None:
         host.driver.provision(prepare)
         return
     setup = prepare(host.driver.address())
-    install.over_ssh(host.driver.ssh(), host.name, setup, say, cache=host.store.root / "cache")
+    install.over_ssh(host.driver.ssh(), setup, say, cache=host.store.root / "cache")
 
 
-def _renew(host: Host, say: Say, now: datetime, *, fresh: bool) -> EngineSetup:
-    renew.check(host.driver.ssh(), provision.REMOTE)
+def _renew(host: Host, say: Say, now: datetime, *, fresh: bool) -> None:
+    place = renew.check(host.driver.ssh(), provision.REMOTE)
     setup = provision.preparation(host.current, now, say, fresh=fresh)(host.driver.address())
-    renew.hand_over(host.driver.ssh(), setup.files)
-    _see_that_it_is_shown(host, say)
-    return setup
+    if not place.restart:
+        renew.hand_over(host.driver.ssh(), setup.files)
+        _see_that_it_is_shown(host, say)
+        return
+    say("Restarting Docker there, which reads its certificate only when it starts...")
+    renew.hand_to_docker(host.driver.ssh(), place, setup.files)
+    waits.until_engine(host)
+    shown = probe.certificate(host.driver.url(), host.name, host.directory)
+    if not certs.is_same(provision.server_pair(_auth(host)), shown):
+        raise MachineError(f"Docker was restarted there, but does not have its certificate from {place.folder}")
 
 
 def _see_that_it_is_shown(host: Host, say: Say) -> None:
@@ -175,6 +210,16 @@ def _managed(store: Store, name: str, say: Say, *, stopped: bool = False) -> Hos
         raise MachineError(f'"{name}" is only an address: its engine is not ours to set up')
     if not stopped and not isinstance(host.driver, Moves) and host.driver.state() in (State.STOPPED, State.NONE):
         raise NotRunning
+    return host
+
+
+def _reached(store: Store, name: str, say: Say) -> Host:
+    """The machine, to which new certificates can be handed over. Raises MachineError that names it."""
+    try:
+        host = _managed(store, name, say)
+        renew.check(host.driver.ssh(), provision.REMOTE)
+    except MachineError as fault:
+        raise MachineError(f"Nothing was replaced, because of {name}: {fault}") from fault
     return host
 
 

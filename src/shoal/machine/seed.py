@@ -14,13 +14,14 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface
 from posixpath import normpath
 from typing import NamedTuple
 
 from shoal.machine.driver import EngineSetup
 from shoal.machine.errors import MachineError
+from shoal.machine.install import units
 
 LIMIT = 65536
 """Bytes that the guest reads."""
@@ -32,12 +33,8 @@ FORM = b"shoal machine seed 1\n"
 PERSISTENT = ("/etc/docker", "/etc/shoal", "/var", "/root", "/home")
 """What outlives a restart of the machine; files may be put nowhere else."""
 
-ARGUMENTS, ENVIRONMENT = "/etc/shoal/shoald.args", "/etc/shoal/shoald.env"
-"""Where the guest finds how to run its engine: one argument a line; `NAME=value` lines."""
-
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.I)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Interface(NamedTuple):
@@ -103,24 +100,7 @@ def _members(seed: Seed) -> Iterator[tuple[str, tuple[int, bytes]]]:
 
 def engine_files(setup: EngineSetup) -> dict[str, tuple[int, bytes]]:
     """The setup as files of a machine of our image: its own and the two that init reads. Raises MachineError."""
-    return {
-        **setup.files,
-        ARGUMENTS: (0o644, "".join(_line(argument, "argument") for argument in setup.arguments).encode()),
-        ENVIRONMENT: (0o600, _environment(setup.environment)),
-    }
-
-
-def _environment(environment: Mapping[str, str]) -> bytes:
-    for name in environment:
-        if not _NAME.fullmatch(name):
-            raise MachineError(f"invalid name {name!r} of an environment variable")
-    return "".join(_line(f"{name}={value}", "variable") for name, value in environment.items()).encode()
-
-
-def _line(text: str, what: str) -> str:
-    if any(character in text for character in "\n\r\0"):
-        raise MachineError(f"an engine's {what} must be one line: {text!r}")
-    return text + "\n"
+    return {**setup.files, **units.settings(setup.arguments, setup.environment)}
 
 
 def _hostname(name: str) -> str:

@@ -41,8 +41,9 @@ _POSIX = Shell('export {0}="{1}"', "unset {0}", "#", "eval $({0})", _escaping("\
 _FISH = Shell('set -gx {0} "{1}";', "set -e {0};", "#", "eval ({0})", _escaping("\\", '\\"$'))
 _POWERSHELL = Shell('$Env:{0} = "{1}"', "Remove-Item Env:\\\\{0}", "#", "& {0} | Invoke-Expression",
                     _escaping("`", '`"$'))  # fmt: skip
-_CMD = Shell("SET {0}={1}", "SET {0}=", "REM", "\t@FOR /f \"tokens=*\" %i IN ('{0}') DO @%i",
-             lambda value: _escaping("^", "^&|<>")(value).replace("%", "%%"))  # fmt: skip
+# The hint has FOR put each line in the place of %i, which cmd does after it has looked for % and for & | < > ^ in
+# what was typed: in the line they mean nothing any more, and a ^ or a second % before them would be part of the value.
+_CMD = Shell("SET {0}={1}", "SET {0}=", "REM", "\t@FOR /f \"tokens=*\" %i IN ('{0}') DO @%i", str)
 _TCSH = Shell('setenv {0} "{1}";', "unsetenv {0};", ":", "eval `{0}`", _for_csh)
 _EMACS = Shell('(setenv "{0}" "{1}")', '(setenv "{0}" nil)', ";;",
                '(with-temp-buffer (shell-command "{0}" (current-buffer)) (eval-buffer))',

@@ -33,8 +33,9 @@ _OPTIONS = {
 
 def options(endpoint: SshEndpoint) -> dict[str, str]:
     """ssh's options for a machine. Its key was pinned, under its name, when it was made: addresses may change."""
-    chosen = dict(_OPTIONS, Port=str(endpoint.port), User=endpoint.user, HostName=endpoint.host,
-                  HostKeyAlias=endpoint.alias)  # fmt: skip
+    # ssh replaces what follows a percent sign there: an address may have a zone (fe80::1%eth0).
+    host = endpoint.host.replace("%", "%%")
+    chosen = dict(_OPTIONS, Port=str(endpoint.port), User=endpoint.user, HostName=host, HostKeyAlias=endpoint.alias)
     if endpoint.known_hosts:
         chosen["UserKnownHostsFile"] = _quoted(endpoint.known_hosts)
         chosen["StrictHostKeyChecking"] = "yes" if pinned(endpoint) else "accept-new"

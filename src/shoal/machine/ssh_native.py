@@ -11,8 +11,8 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from shoal.machine.driver import SshEndpoint
@@ -34,15 +34,16 @@ def run(endpoint: SshEndpoint, command: str, input: bytes, timeout: float) -> Re
 
 async def _run(endpoint: SshEndpoint, command: str, input: bytes) -> Result:
     connection = await _connect(endpoint)
-    async with connection:
-        process = await connection.create_process(command, encoding=None)
-        output, errors = await process.communicate(input)
-        status = process.returncode
+    with _explained(endpoint):
+        async with connection:
+            process = await connection.create_process(command, encoding=None)
+            output, errors = await process.communicate(input)
+            status = process.returncode
         return Result(_LOST if status is None else status, output, errors)
 
 
 def hand_over(endpoint: SshEndpoint, words: Sequence[str]) -> int:
-    """Run `words`, or a shell, with our standard streams; the exit status (255: no connection)."""
+    """Run `words`, or a shell, with our standard streams; the exit status. Raises SshError without a connection."""
     if words and words[0].startswith("-"):
         raise MachineError(f"--native-ssh does not know OpenSSH's options ({words[0]})")
     return asyncio.run(_session(endpoint, " ".join(words) or None))
@@ -53,21 +54,24 @@ async def _session(endpoint: SshEndpoint, command: str | None) -> int:
     terminal = command is None and sys.stdin.isatty()
     async with connection:
         size = shutil.get_terminal_size()
-        process = await connection.create_process(
-            command, encoding=None, term_type=os.environ.get("TERM", "xterm") if terminal else None,
-            term_size=(size.columns, size.lines) if terminal else None,
-        )  # fmt: skip
+        with _explained(endpoint):
+            process = await connection.create_process(
+                command, encoding=None, term_type=os.environ.get("TERM", "xterm") if terminal else None,
+                term_size=(size.columns, size.lines) if terminal else None,
+            )  # fmt: skip
         loop = asyncio.get_running_loop()
         # Reading a file or a terminal blocks, and whatever is left of it when the command ends is not waited for.
         threading.Thread(target=_feed, args=(loop, process), daemon=True).start()
         with _raw(terminal):
-            await asyncio.gather(_pass_on(process.stdout, 1), _pass_on(process.stderr, 2))
-            await process.wait_closed()
+            await asyncio.gather(_pass_on(endpoint, process.stdout, 1), _pass_on(endpoint, process.stderr, 2))
+            with _explained(endpoint):
+                await process.wait_closed()
         return _LOST if process.returncode is None else int(process.returncode)
 
 
 def _feed(loop: asyncio.AbstractEventLoop, process: Any) -> None:
-    with suppress(OSError, RuntimeError):
+    # Whatever ends the connection is told by those who read from it.
+    with suppress(Exception):
         while data := os.read(0, 65536):
             asyncio.run_coroutine_threadsafe(_write(process, data), loop).result()
         loop.call_soon_threadsafe(process.stdin.write_eof)
@@ -78,10 +82,40 @@ async def _write(process: Any, data: bytes) -> None:
     await process.stdin.drain()
 
 
-async def _pass_on(source: Any, descriptor: int) -> None:
-    while data := await source.read(65536):
+async def _pass_on(endpoint: SshEndpoint, source: Any, descriptor: int) -> None:
+    while data := await _read(endpoint, source):
+        # Not explained: that nobody reads our output any more is no trouble of the machine's.
         while data:
             data = data[os.write(descriptor, data) :]
+
+
+async def _read(endpoint: SshEndpoint, source: Any) -> bytes:
+    with _explained(endpoint):
+        data: bytes = await source.read(65536)
+    return data
+
+
+@contextmanager
+def _explained(endpoint: SshEndpoint) -> Iterator[None]:
+    """A scope in which whatever asyncssh raises becomes SshError."""
+    import asyncssh
+
+    try:
+        yield
+    except asyncssh.HostKeyNotVerifiable as fault:
+        raise SshError(
+            f"ssh to {where(endpoint)}: its key is not the one pinned in {endpoint.known_hosts}. If it was installed "
+            "anew, remove that file"
+        ) from fault
+    except asyncssh.PermissionDenied as fault:
+        raise SshError(
+            f"ssh to {where(endpoint)}: the machine does not accept our key "
+            f"({endpoint.key or 'agent or default keys'}) for {endpoint.user}"
+        ) from fault
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as fault:
+        raise SshError(f"ssh to {where(endpoint)}: the key {endpoint.key} cannot be used: {fault}") from fault
+    except (OSError, ValueError, asyncssh.Error) as fault:
+        raise SshError(f"ssh to {where(endpoint)}: {str(fault) or 'nothing answers'}") from fault
 
 
 async def _connect(endpoint: SshEndpoint) -> Any:
@@ -94,24 +128,12 @@ async def _connect(endpoint: SshEndpoint) -> Any:
     # Without a file nothing is kept: any key is taken, as OpenSSH's accept-new does then.
     known = (str(endpoint.known_hosts) if pinned(endpoint) else None) if endpoint.known_hosts else None
     chosen: dict[str, Any] = {"client_keys": [str(endpoint.key)], "agent_path": None} if endpoint.key else {}
-    try:
+    with _explained(endpoint):
         connection = await asyncssh.connect(
             endpoint.host, endpoint.port, username=endpoint.user, known_hosts=known, host_key_alias=endpoint.alias,
             config=None, connect_timeout=CONNECT_TIMEOUT, login_timeout=CONNECT_TIMEOUT * 3, keepalive_interval=60,
             password=None, kbdint_auth=False, **chosen,
         )  # fmt: skip
-    except asyncssh.HostKeyNotVerifiable as fault:
-        raise SshError(
-            f"ssh to {where(endpoint)}: its key is not the one pinned in {endpoint.known_hosts}. If it was installed "
-            "anew, remove that file"
-        ) from fault
-    except asyncssh.PermissionDenied as fault:
-        raise SshError(
-            f"ssh to {where(endpoint)}: the machine does not accept our key "
-            f"({endpoint.key or 'agent or default keys'}) for {endpoint.user}"
-        ) from fault
-    except (OSError, asyncssh.Error, TimeoutError) as fault:
-        raise SshError(f"ssh to {where(endpoint)}: {str(fault) or 'nothing answers'}") from fault
     if endpoint.known_hosts and known is None:
         shown = connection.get_server_host_key()
         assert shown is not None

@@ -69,6 +69,15 @@ class Store:
             raise MachineError(f"Error loading host {name}: {fault}") from fault
         return rebase(record, self.root, name)
 
+    def neighbours(self, name: str) -> list[Mapping[str, Any]]:
+        """What the drivers of the machines other than `name` remember, as far as it can be read."""
+        found: list[Mapping[str, Any]] = []
+        for other in self.names():
+            if other != name:
+                with suppress(MachineError):
+                    found.append(self.load(other).driver)
+        return found
+
     def save(self, name: str, record: Record) -> None:
         """Write the record of `name`; its directory is made with mode 0700 when it is new.
 

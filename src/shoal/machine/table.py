@@ -6,13 +6,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import to_builtins
 
 from shoal.machine import probe
-from shoal.machine.driver import State
+from shoal.machine.driver import State, traits
 from shoal.machine.errors import MachineError, NotRunning
 from shoal.machine.host import Host, open_host
 from shoal.machine.record import Record, SwarmOptions
@@ -170,8 +171,8 @@ def _row(store: Store, name: str, environment: Mapping[str, str], timeout: float
     began = time.monotonic()
     try:
         host = open_host(store, name)
-    except MachineError as fault:
-        return Row(name, _driver_name(store, name), State.ERROR, error=str(fault).strip())
+    except Exception as fault:
+        return Row(name, _driver_name(store, name), State.ERROR, error=_words(fault))
     row = Row(name, host.record.driver_name, record=host.record, active=False, version="Unknown")
     try:
         row = row._replace(state=host.driver.state())
@@ -179,19 +180,31 @@ def _row(store: Store, name: str, environment: Mapping[str, str], timeout: float
             row = row._replace(url=host.driver.url())
             row = row._replace(active=is_active(row.url, environment))
             if versions:
-                row = row._replace(version=f"v{_version(host, row.url, timeout)}")
+                engine = probe.engine(row.url, host.name, host.directory, timeout)
+                row = row._replace(version=f"v{engine.version}", error=_ending(host, engine.ends, datetime.now(UTC)))
     except NotRunning:
         row = row._replace(state=State.STOPPED, url="", active=False)
-    except MachineError as fault:
-        row = row._replace(error=str(fault).strip().replace("\n", " "), state=row.state or State.ERROR)
     except Exception as fault:
-        # One driver's mistake must not take the others' rows with it.
-        row = row._replace(error=f"{type(fault).__name__}: {fault}", state=row.state or State.ERROR)
+        row = row._replace(error=_words(fault), state=row.state or State.ERROR)
     return row._replace(seconds=time.monotonic() - began)
 
 
-def _version(host: Host, url: str, timeout: float) -> str:
-    return probe.version(url, host.name, host.directory, timeout)
+def _words(fault: Exception) -> str:
+    """What failed. One driver's mistake, whatever it raises, must not take the others' rows with it."""
+    expected = isinstance(fault, MachineError)
+    return str(fault).strip().replace("\n", " ") if expected else f"{type(fault).__name__}: {fault}"
+
+
+def _ending(host: Host, ends: datetime, now: datetime) -> str:
+    """That the engine's certificate ends soon, and what renews it where that can be done from here."""
+    if ends - now >= probe.RENEW_BEFORE:
+        return ""
+    # Not at the top: cryptography takes longer to import than all the rest of `ls`.
+    from shoal.machine.provision import has_authority
+
+    auth = host.record.host_options.auth_options
+    ours = auth and traits(host.driver).managed and has_authority(auth)
+    return f"certificate ends {ends:%Y-%m-%d}" + (f": `regenerate-certs {host.name}` renews it" if ours else "")
 
 
 def is_active(url: str, environment: Mapping[str, str]) -> bool:

@@ -15,6 +15,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -25,16 +26,15 @@ from msgspec.structs import replace
 from shoal.machine import archive, certs, keys, ssh
 from shoal.machine.archive import Source
 from shoal.machine.arrivals import named_anew, settled
-from shoal.machine.driver import SshEndpoint, State
+from shoal.machine.driver import SshEndpoint, State, Travels
 from shoal.machine.errors import MachineError
-from shoal.machine.host import Host, Say, open_host
+from shoal.machine.host import Host, Say, attach, open_host
 from shoal.machine.record import AuthOptions, HostOptions, Record, parse_record, render_record, valid_name
 from shoal.machine.store import Store, rebase
 
 ROOT = PurePosixPath("/exported")
 _RECORDS = ("config.json", "config.json.bak")
-_BOUND = {"local": "its files are those of this computer", "virtualbox": "VirtualBox has it in its own register",
-          "hyperv": "Hyper-V has it in its own register"}  # fmt: skip
+_BOUND = {"local": "its programs are those of this computer"}
 _DISK = 4 << 20
 """A file as long as this is a disk, which must not change while it is copied."""
 _STALE = 24 * 3600.0
@@ -49,7 +49,7 @@ def export_access(store: Store, name: str, sink: IO[bytes], say: Say, now: datet
     host = open_host(store, name)
     auth = _auth(host.record)
     endpoint, url = host.driver.ssh(), urlsplit(host.driver.url())
-    with tempfile.TemporaryDirectory(prefix="shoal-export-") as folder:
+    with tempfile.TemporaryDirectory(prefix="shoal-export-") as folder, store.lock():
         client = certs.Pair(Path(folder) / "cert.pem", Path(folder) / "key.pem")
         say("Creating client certificate...")
         authority = certs.Pair(Path(auth.ca_cert_path), Path(auth.ca_private_key_path))
@@ -114,6 +114,8 @@ def export_whole(store: Store, name: str, sink: IO[bytes], say: Say, now: dateti
         if disks and host.driver.state() is not State.STOPPED:
             raise MachineError(f'Machine "{name}" must be stopped: its disks ({", ".join(disks)}) change while it runs')
         record = rebase(host.record, ROOT, name)
+        if isinstance(host.driver, Travels):
+            record = replace(record, driver=host.driver.leaving(record.driver))
         record = replace(record, host_options=replace(record.host_options, auth_options=_auth_below(name)))
         sources["config.json"] = Source("config.json", render_record(record))
         archive.write(sink, "whole", name, now.isoformat(), sources.values())
@@ -181,6 +183,9 @@ def import_machine(store: Store, source: IO[bytes], name: str, say: Say) -> str:
             if store.exists(name):
                 raise MachineError(f'Docker machine "{name}" already exists. Use --name to give it another name')
             settled_record = settled(moved, store.directory(name), say)
+            driver = attach(store, settled_record).driver
+            if isinstance(driver, Travels):
+                settled_record = replace(settled_record, driver=driver.arrived(settled_record.driver))
             (waiting / "config.json").write_bytes(render_record(settled_record))
             waiting.rename(store.directory(name))
     finally:
@@ -191,8 +196,9 @@ def import_machine(store: Store, source: IO[bytes], name: str, say: Say) -> str:
 def _sweep(store: Store) -> None:
     """Remove what imports left that were killed, a day ago at least: nobody works on these any more."""
     for left in store.machines.glob(".import-*"):
-        if time.time() - left.stat().st_mtime > _STALE:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another import's, which is done now
+            if time.time() - left.stat().st_mtime > _STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _record(directory: Path, name: str) -> Record:

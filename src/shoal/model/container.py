@@ -72,6 +72,30 @@ class DeviceMapping(Full, frozen=True):
     cgroup_permissions: str = "rwm"
 
 
+class DeviceRequest(Full, frozen=True):
+    """Devices by what they can do (`--gpus`), for a driver to choose."""
+
+    driver: str = ""
+    count: int = 0
+    device_ids: list[str] = field(name="DeviceIDs", default_factory=list)
+    capabilities: list[list[str]] = []
+    options: dict[str, str] = {}
+
+
+class WeightDevice(Full, frozen=True):
+    """A container's share of one disk."""
+
+    path: str
+    weight: int = 0
+
+
+class ThrottleDevice(Full, frozen=True):
+    """How fast a container may use one disk: bytes or operations per second."""
+
+    path: str
+    rate: int = 0
+
+
 class HostConfig(Full, frozen=True):
     """What binds a container to this host. Bytes, nanoseconds, billionths of a core."""
 
@@ -106,6 +130,7 @@ class HostConfig(Full, frozen=True):
     shm_size: int = 0
     sysctls: dict[str, str] = {}
     runtime: str = ""
+    isolation: str = ""
     init: bool | None = None
     memory: int = 0
     memory_swap: int = 0
@@ -115,14 +140,26 @@ class HostConfig(Full, frozen=True):
     cpu_shares: int = 0
     cpu_period: int = 0
     cpu_quota: int = 0
+    cpu_realtime_period: int = 0
+    cpu_realtime_runtime: int = 0
     cpuset_cpus: str = field(name="CpusetCpus", default="")
     cpuset_mems: str = ""
     pids_limit: int | None = field(name="PidsLimit", default=None)
     blkio_weight: int = 0
+    blkio_weight_device: list[WeightDevice] = []
+    blkio_device_read_bps: list[ThrottleDevice] = []
+    blkio_device_write_bps: list[ThrottleDevice] = []
+    blkio_device_read_iops: list[ThrottleDevice] = field(name="BlkioDeviceReadIOps", default_factory=list)
+    blkio_device_write_iops: list[ThrottleDevice] = field(name="BlkioDeviceWriteIOps", default_factory=list)
     oom_kill_disable: bool = False
     oom_score_adj: int = 0
     ulimits: list[Ulimit] = []
     devices: list[DeviceMapping] = []
+    device_cgroup_rules: list[str] = []
+    """`c 10:200 rwm`: device files that the container may make and use, by number."""
+    device_requests: list[DeviceRequest] = []
+    annotations: dict[str, str] = {}
+    """Handed to the OCI runtime."""
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
     links: list[str] = []
@@ -133,6 +170,7 @@ class EndpointIPAM(Struct, frozen=True):
 
     ipv4_address: str = field(name="IPv4Address", default="")
     ipv6_address: str = field(name="IPv6Address", default="")
+    link_local_ips: list[str] = field(name="LinkLocalIPs", default_factory=list)
 
 
 class EndpointSettings(Full, frozen=True):

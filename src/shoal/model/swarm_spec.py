@@ -313,6 +313,12 @@ class IPAM(Struct, frozen=True):
     config: list[IPAMConfig] = []
 
 
+class ConfigReference(Struct, frozen=True):
+    """The network (one that only holds a configuration) that another takes its settings from."""
+
+    network: str = ""
+
+
 class NetworkSpec(Struct, frozen=True):
     """A network, as the user wants it (the body of POST /networks/create)."""
 
@@ -323,10 +329,17 @@ class NetworkSpec(Struct, frozen=True):
     internal: bool = False
     attachable: bool = False
     ingress: bool = False
+    enable_ipv4: bool = True
     enable_ipv6: bool = False
     ipam: IPAM | None = None
     options: dict[str, str] = {}
     config_only: bool = False
+    config_from: ConfigReference = ConfigReference()
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether traffic between nodes is to be encrypted: the option is there, whatever it says but no."""
+        return self.options.get("encrypted", "false").lower() not in ("false", "0", "f")
 
 
 class OrchestrationConfig(Struct, frozen=True):

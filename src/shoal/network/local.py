@@ -14,7 +14,7 @@ from shoal.kit.ids import Ids
 from shoal.model import names
 from shoal.model.base import Struct, decode, encode
 from shoal.model.engine import LocalNetwork
-from shoal.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
+from shoal.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, Unimplemented
 from shoal.model.swarm_spec import IPAMConfig, NetworkSpec
 from shoal.network import pools
 
@@ -90,6 +90,7 @@ class LocalNetworks:
             raise NotFound(f'could not find plugin {driver} in v1 plugin registry: plugin "{driver}" not found')
         if spec.ipam and spec.ipam.driver not in ("", "default"):
             raise NotFound(f"could not find plugin {spec.ipam.driver}: plugin not found")
+        _check(spec)
         self._check_bridge_name(spec.options.get(BRIDGE_NAME, ""))
         network = LocalNetwork(
             id=self._ids.hex_id(),
@@ -152,6 +153,18 @@ class LocalNetworks:
 
     def _save(self) -> None:
         write_atomic(self._path, encode(_File(networks=self.every())), durable=False)
+
+
+def _check(spec: NetworkSpec) -> None:
+    """What would be without effect is refused by its name."""
+    if spec.enable_ipv6:
+        raise Unimplemented("--ipv6 is not supported: networks have IPv4 only")
+    if not spec.enable_ipv4:
+        raise Unimplemented("--ipv4=false is not supported: networks have IPv4 only")
+    if spec.config_only:
+        raise Unimplemented("--config-only is not supported: a network cannot hold a configuration only")
+    if spec.config_from.network:
+        raise Unimplemented("--config-from is not supported: give the network its configuration itself")
 
 
 def bridge_name(network_id: str) -> str:

@@ -28,6 +28,7 @@ class Place:
     reserved: frozenset[IPv4Address] = frozenset()
     mtu: int = 1500
     internal: bool = False
+    attachable: bool = False
     talk: bool = True
     masquerade: bool = True
 
@@ -81,6 +82,7 @@ def of_swarm(network: Network, mtu: int) -> Place:
         gateway=configs[0].gateway,
         mtu=mtu,
         internal=network.spec.internal,
+        attachable=network.spec.attachable,
     )
 
 

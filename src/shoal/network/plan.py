@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from shoal.kit.ids import Ids
 from shoal.model.container import EndpointSettings, PortBinding
-from shoal.model.errors import InvalidArgument, ShoalError
+from shoal.model.errors import InvalidArgument, PermissionDenied, ShoalError, Unimplemented
 from shoal.model.netstate import mac_of
 from shoal.network.leases import Leases
 from shoal.network.places import Place
@@ -47,6 +47,8 @@ def attach(
             "invalid endpoint settings:\nnetwork-scoped aliases are only supported for user-defined networks"
         )
     if place.kind == "overlay":
+        if not request.managed:
+            raise tasks_only(place.name, attachable=place.attachable)
         if not address:
             raise ShoalError(
                 f"attaching to network failed, make sure your network options are correct and check manager logs: "
@@ -77,6 +79,19 @@ def attach(
         host_interface=f"veth{endpoint_id[:10]}",
         settings=settings,
         internal=place.internal,
+    )
+
+
+def tasks_only(network: str, *, attachable: bool) -> ShoalError:
+    """Why a container that is no task cannot be on the overlay `network`: nobody has given it an address there."""
+    if attachable:
+        return Unimplemented(
+            f"Could not attach to network {network}: joining an attachable overlay network from docker run is not "
+            "supported yet; use a service"
+        )
+    return PermissionDenied(
+        f"Could not attach to network {network}: rpc error: code = PermissionDenied desc = network {network} not "
+        "manually attachable"
     )
 
 

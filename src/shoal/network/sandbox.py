@@ -27,6 +27,8 @@ class SandboxRequest(Struct, frozen=True):
     dns: list[str] = []
     dns_options: list[str] = []
     dns_search: list[str] = []
+    managed: bool = False
+    """Of a swarm's task: only such a container may be on overlays, at addresses that a manager chose for it."""
     extra_hosts: list[str] = []
     """`name:address`; the address `host-gateway` stands for this node."""
 

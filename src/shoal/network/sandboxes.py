@@ -99,6 +99,8 @@ class Sandboxes:
                 raise InvalidArgument(_SHARED_NETWORK)
             if place.kind in ("host", "none") or record.request.network_mode == "none":
                 raise InvalidArgument(_cannot_connect(place))
+            if place.kind == "overlay":  # a task has its networks from the swarm, all of them at its start
+                raise plan.tasks_only(place.name, attachable=place.attachable)
             if record.on(place.id):
                 raise PermissionDenied(
                     f"endpoint with name {record.request.name} already exists in network {place.name}"

@@ -1,9 +1,10 @@
-"""Leaving a swarm: docker's warnings to managers, and telling the others."""
+"""Leaving a swarm: docker's warnings to managers, telling the others, and clearing up."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
@@ -22,6 +23,8 @@ PATIENCE = 20.0
 """Seconds that telling the other managers may take; then it leaves all the same."""
 ATTEMPT = 2.0
 """Seconds for one write: what is proposed while leaders change can get lost, and etcd waits seven for it."""
+CLEARING = 60.0
+"""Seconds that each part of clearing up may take."""
 
 _MANAGER = "You are attempting to leave the swarm on a node that is participating as a manager. "
 _LAST = "Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
@@ -65,8 +68,11 @@ async def say_goodbye(life: Life) -> None:
                 life.keep_role()
                 await _resign(side)
                 await side.membership.leave(life.local.node_id)
-    except (ShoalError, EtcdError, TimeoutError) as fault:
-        logger.warning("the other managers could not be told that this one leaves: %s", fault)
+    except Exception as fault:
+        known = isinstance(fault, ShoalError | EtcdError | TimeoutError)
+        logger.warning(
+            "the other managers could not be told that this one leaves: %s", fault, exc_info=None if known else fault
+        )
 
 
 async def _resign(side: ManagerSide) -> None:
@@ -86,3 +92,13 @@ async def _resign(side: ManagerSide) -> None:
             return
         except (OutOfSequence, Unavailable, TimeoutError):
             await asyncio.sleep(wait)
+
+
+async def clear(*parts: Callable[[], Awaitable[None]]) -> None:
+    """Remove what the swarm ran here. As with docker, what cannot be removed does not keep a node in its swarm."""
+    for part in parts:
+        try:
+            async with asyncio.timeout(CLEARING):
+                await part()
+        except Exception:
+            logger.exception("not everything that the swarm ran here could be removed")

@@ -16,7 +16,15 @@ from shoal.ca.issue import new_csr
 from shoal.ca.root import check_digest
 from shoal.ca.tls import ISSUER_NAME, MANAGER_NAME, client_context, joining_context, unverified_context
 from shoal.ca.tokens import parse_token
-from shoal.model.errors import ShoalError, Unavailable, rpc
+from shoal.model.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    ShoalError,
+    Unauthenticated,
+    Unavailable,
+    rpc,
+)
 from shoal.wire.basics import to_enum
 from shoal.wire.grpc import TRANSPORT_ERRORS, channel, from_grpc, isolated
 from shoal.wire.pb import swarmkit_pb2 as pb
@@ -30,6 +38,14 @@ TRIES = 5
 BETWEEN_TRIES = 2.0
 TIMEOUT = 5.0
 """Seconds for one call."""
+
+
+class AnotherSwarm(ShoalError):
+    """The manager that was asked is of another swarm than the token."""
+
+
+REFUSALS = (AnotherSwarm, FailedPrecondition, InvalidArgument, PermissionDenied, Unauthenticated)
+"""What a manager answers to a token that will never do; anything else may pass."""
 
 
 async def fetch_root(addrs: Sequence[str], token: str) -> bytes:
@@ -52,7 +68,10 @@ async def fetch_root(addrs: Sequence[str], token: str) -> bytes:
             if attempt == TRIES - 1:
                 raise
             await asyncio.sleep(BETWEEN_TRIES)
-    check_digest(bundle, digest)
+    try:
+        check_digest(bundle, digest)
+    except ShoalError as fault:
+        raise AnotherSwarm(fault.message) from None
     return bundle
 
 

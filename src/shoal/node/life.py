@@ -103,8 +103,7 @@ class Life:
 
     async def leave(self) -> None:
         """Remove what the swarm runs here. Cancel `run` first."""
-        async with asyncio.timeout(60):
-            await self.agent.leave()
+        await self.agent.leave()
 
     # --- roles --------------------------------------------------------------------------------------------------------
 

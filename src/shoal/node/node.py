@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,20 +16,20 @@ from shoal.engine.engine import Engine
 from shoal.kit.backoff import backoff
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
-from shoal.kit.tasks import background
 from shoal.model import errors
 from shoal.model.errors import InvalidArgument, ShoalError, Unavailable
-from shoal.model.objects import Node as NodeObject
 from shoal.model.objects import TLSInfo
 from shoal.model.service_logs import LogRequest, LogSelector, ServiceLogLine
 from shoal.network.networks import Networks
-from shoal.node.addresses import Addresses, address_towards, join_host, remote, resolve
-from shoal.node.info import ACTIVE, ERROR, INACTIVE, PENDING, TWO_MANAGERS, RemoteManager, SwarmInfo
+from shoal.node.addresses import Addresses, join_host, remote
+from shoal.node.info import PENDING, SwarmInfo, damaged_info, info_of, joining_info, refused_info
 from shoal.node.local import Local, NodeOptions
-from shoal.node.requests import DEFAULT_LISTEN, InitRequest, JoinRequest
+from shoal.node.requests import InitRequest, JoinRequest, own_addresses
+from shoal.node.running import Running
 from shoal.node.state import DockerState, StateDirectory, addresses_in, docker_state
 
 if TYPE_CHECKING:
+    from shoal.agent.executor import Executor
     from shoal.agent.networks import LocalNetworks
     from shoal.manager.control import Control
     from shoal.node.life import Life
@@ -42,6 +41,10 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 20.0
 """Seconds that init and join may take before they answer; a join goes on after that."""
+FORCE_TIMEOUT = (
+    'Timeout was reached before the new cluster was ready. It goes on in the background: use the "docker info" command '
+    "to see the current swarm status of your node."
+)
 
 
 class Node:
@@ -63,103 +66,54 @@ class Node:
         self._ids = ids
         self._options = options or NodeOptions()
         self._rng = random.SystemRandom()
-        self._stack = AsyncExitStack()
-        self._group: asyncio.TaskGroup | None = None
+        self._running = Running()
         self._life: Life | None = None
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._joining = False
+        self._apart = SwarmInfo()
+        """What there is to say while there is no life."""
         self._busy = asyncio.Lock()
 
     async def __aenter__(self) -> Node:
         self._state.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._group = await self._stack.enter_async_context(background())
-        state = self._state.load()
-        if state is None:
+        await self._running.__aenter__()
+        if self._state.leaving:
+            logger.warning("this node was ended while it left its swarm, and leaves it now")
+            await self._clear()
+        elif not self._state.present:
             self._state.wipe()  # what an init left that did not come to its end
-        elif state.join_in_progress:
-            self._spawn(self._resume_join(state))
         else:
-            self._begin(addresses_in(state))
+            self._take_up()
         return self
 
     async def __aexit__(self, *failure: object) -> None:
-        await self._stack.__aexit__(*failure)  # type: ignore[arg-type]
+        await self._running.__aexit__(*failure)
+
+    def _take_up(self) -> None:
+        """Go on in the swarm that this machine is in. A node that cannot does not keep the daemon from the rest."""
+        try:
+            state = self._state.load()
+            assert state is not None
+            if state.join_in_progress:
+                self._apart = joining_info()
+                self._running.start(self._pursue(state))
+            else:
+                self._begin(addresses_in(state))
+        except (ShoalError, ValueError, OSError) as fault:
+            logger.exception("this node's part in its swarm cannot be taken up")
+            self._apart = damaged_info(fault, self._state.path)
 
     # --- what the API asks --------------------------------------------------------------------------------------------
 
     async def init(self, request: InitRequest) -> str:
         """Begin a swarm; returns this node's id. Raises what docker raises."""
-        from shoal.node.founding import found
-
-        async with self._busy:
-            if self._life is not None and request.force_new_cluster:
-                return await self._force_new_cluster()
-            self._check_free()
-            addresses = self._resolve(request.listen_addr, request.advertise_addr, request.data_path_addr)
-            founding = await asyncio.to_thread(
-                found, request, join_host(addresses.advertise, addresses.advertise_port), self._clock.now(), self._ids
-            )
-            self._state.certificates.save_root(founding.cluster.root_ca.certificate)
-            self._state.certificates.save(founding.pair)
-            life = self._begin(addresses, founding=founding)
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await life.started()
-            except BaseException as fault:
-                await self._end()
-                self._state.wipe()
-                if isinstance(fault, TimeoutError):
-                    raise Unavailable("the swarm's first manager did not start in time") from fault
-                raise
-            self._state.save(docker_state(addresses))
-            return life.local.node_id
+        return await self._running.undisturbed(self._init(request))
 
     async def join(self, request: JoinRequest) -> None:
         """Join a swarm, in the role that the token grants. Raises what docker raises."""
-        from shoal.ca.tokens import parse_token
-        from shoal.node.founding import availability
-
-        async with self._busy:
-            self._check_free()
-            addrs = [remote(addr) for addr in request.remote_addrs]
-            if not addrs:
-                raise InvalidArgument("at least 1 remote address is needed to join")
-            parse_token(request.join_token)
-            state = replace(
-                docker_state(self._resolve_towards(request, addrs[0])),
-                remote_addr=",".join(addrs),
-                join_in_progress=True,
-                join_token=request.join_token,
-                availability=availability(request.availability),
-            )
-            self._state.save(state)
-            outcome = self._spawn(self._join(state))
-            done, _ = await asyncio.wait([outcome], timeout=PATIENCE)
-            if not done:
-                raise Unavailable(errors.JOIN_TIMEOUT)
-            if outcome.exception() is not None:
-                await self._end()
-                self._state.wipe()
-            outcome.result()
+        await self._running.undisturbed(self._enter(request))
 
     async def leave(self, force: bool = False) -> None:
         """Leave the swarm: what it runs here is removed, and everything this node knew of it."""
-        from shoal.node import departure
-
-        async with self._busy:
-            if self._life is None and not self._joining:
-                raise Unavailable(errors.NOT_PART_OF_SWARM)
-            life = self._life
-            if life is not None and not force:
-                departure.check(life)
-            if life is not None:
-                await departure.say_goodbye(life)
-            await self._end()
-            if life is not None:
-                await life.leave()
-            if isinstance(self._networks, Networks):
-                await self._networks.leave_swarm()
-            self._state.wipe()
+        await self._running.undisturbed(self._leave(force))
 
     @property
     def control(self) -> Control:
@@ -181,43 +135,80 @@ class Node:
 
     def swarm_info(self) -> SwarmInfo:
         """This node's part in a swarm."""
-        life = self._life
-        if life is None:
-            return SwarmInfo(local_node_state=PENDING if self._joining else INACTIVE)
-        local, side = life.local, life.manager
-        nodes = side.store.view.all(NodeObject) if side is not None else []
-        managers = [node for node in nodes if node.spec.role == "manager"]
-        shown = life.error if not life.active or "removed" in life.error or "expired" in life.error else ""
-        return SwarmInfo(
-            node_id=local.node_id,
-            node_addr=local.addresses.advertise,
-            local_node_state=ERROR if shown else ACTIVE if life.active else PENDING,
-            control_available=side is not None,
-            error=shown,
-            remote_managers=[
-                RemoteManager(node_id=one.node_id, addr=one.addr) for one in local.remotes.all if one.node_id
-            ],
-            nodes=len(nodes),
-            managers=len(managers),
-            cluster=side.store.view.cluster if side is not None else None,
-            warnings=[TWO_MANAGERS] if len(managers) == 2 else [],
-        )
+        return info_of(self._life) if self._life is not None else self._apart
 
     # --- beginning and ending -----------------------------------------------------------------------------------------
 
     def _check_free(self) -> None:
-        if self._life is not None or self._joining or self._state.load() is not None:
+        if self._life is not None or self._state.present:
             raise Unavailable(errors.ALREADY_IN_SWARM)
 
-    def _resolve(self, listen: str, advertise: str, data_path: str) -> Addresses:
-        return resolve(listen or DEFAULT_LISTEN, advertise, data_path, self._options.interfaces())
+    async def _init(self, request: InitRequest) -> str:
+        from shoal.node.founding import found
 
-    def _resolve_towards(self, request: JoinRequest, addr: str) -> Addresses:
-        """A joining node that names no address advertises the one from which it reaches the manager."""
-        advertise = request.advertise_addr
-        if not advertise and (request.listen_addr or DEFAULT_LISTEN).startswith(("0.0.0.0", "[::]")):
-            advertise = address_towards(addr)
-        return self._resolve(request.listen_addr, advertise, request.data_path_addr)
+        async with self._busy:
+            if self._life is not None and request.force_new_cluster:
+                return await self._force_new_cluster(self._life)
+            self._check_free()
+            addresses = own_addresses(request, self._options.interfaces())
+            founding = await asyncio.to_thread(
+                found, request, join_host(addresses.advertise, addresses.advertise_port), self._clock.now(), self._ids
+            )
+            try:
+                self._state.certificates.save_root(founding.cluster.root_ca.certificate)
+                self._state.certificates.save(founding.pair)
+                life = self._begin(addresses, founding=founding)
+                async with asyncio.timeout(PATIENCE):
+                    await life.started()
+                self._state.save(docker_state(addresses))
+            except BaseException as fault:
+                await self._forget()
+                if isinstance(fault, TimeoutError):
+                    raise Unavailable("the swarm's first manager did not start in time") from fault
+                raise
+            return life.local.node_id
+
+    async def _enter(self, request: JoinRequest) -> None:
+        from shoal.ca.tokens import parse_token
+        from shoal.node.founding import availability
+
+        async with self._busy:
+            self._check_free()
+            addrs = [remote(addr) for addr in request.remote_addrs]
+            if not addrs:
+                raise InvalidArgument("at least 1 remote address is needed to join")
+            parse_token(request.join_token)
+            state = replace(
+                docker_state(own_addresses(request, self._options.interfaces(), addrs[0])),
+                remote_addr=",".join(addrs),
+                join_in_progress=True,
+                join_token=request.join_token,
+                availability=availability(request.availability),
+            )
+            self._state.save(state)
+            self._apart = joining_info()
+            attempt = self._running.start(self._join(state))
+            await asyncio.wait([attempt], timeout=PATIENCE)
+            if not attempt.done():
+                self._running.start(self._pursue(state, attempt))
+                raise Unavailable(errors.JOIN_TIMEOUT)
+            if attempt.exception() is not None:
+                await self._forget()
+            attempt.result()
+
+    async def _leave(self, force: bool) -> None:
+        from shoal.node import departure
+
+        async with self._busy:
+            life = self._life
+            if life is None and not self._state.present:
+                raise Unavailable(errors.NOT_PART_OF_SWARM)
+            if life is not None and not force and self._apart.local_node_state != PENDING:
+                departure.check(life)
+            self._state.mark_leaving()
+            if life is not None:
+                await departure.say_goodbye(life)
+            await self._clear()
 
     def _begin(self, addresses: Addresses, **how: Any) -> Life:
         local = Local(self._state, addresses, clock=self._clock, ids=self._ids, rng=self._rng, options=self._options)
@@ -225,11 +216,11 @@ class Node:
             local.manager_moved(*local.own)
         from shoal.node.life import Life
 
-        self._life = Life(local, self._executor(local), self._networks, **how)
-        self._spawn(self._live(self._life))
+        self._life = Life(local, self._executor(), self._networks, **how)
+        self._running.start(self._live(self._life))
         return self._life
 
-    def _executor(self, local: Local) -> Any:
+    def _executor(self) -> Executor:
         if self._options.executor is not None:
             return self._options.executor()
         from shoal.agent.containers import EngineExecutor
@@ -239,7 +230,7 @@ class Node:
         networks = cast("Networks", self._networks)
 
         def trust() -> TLSInfo:
-            return tls_info(local.state.certificates.load_root() or b"")
+            return tls_info(self._state.certificates.load_root() or b"")
 
         return EngineExecutor(self._engine, networks.find, tls=trust)
 
@@ -255,67 +246,68 @@ class Node:
         """Get a certificate, unless an earlier try got one, and live."""
         from shoal.node.joining import fetch_root, request_certificate
 
-        self._joining = True
-        try:
-            addrs = state.remote_addr.split(",")
-            if self._state.certificates.load() is None:
-                bundle = await fetch_root(addrs, state.join_token)
-                _, pair = await request_certificate(addrs, bundle, state.join_token, state.availability)
-                self._state.certificates.save_root(bundle)
-                self._state.certificates.save(pair)
-                self._state.save_managers([Remote(addr=addr) for addr in addrs])
-            life = self._begin(addresses_in(state))
-            await life.started()
-            self._state.save(replace(state, join_in_progress=False, join_token="", remote_addr=addrs[0]))
-        finally:
-            self._joining = False
+        addrs = state.remote_addr.split(",")
+        if self._state.certificates.load() is None:
+            bundle = await fetch_root(addrs, state.join_token)
+            _, pair = await request_certificate(addrs, bundle, state.join_token, state.availability)
+            self._state.certificates.save_root(bundle)
+            self._state.save_managers([Remote(addr=addr) for addr in addrs])
+            self._state.certificates.save(pair)  # the last: with it a join that is taken up again asks for nothing
+        life = self._begin(addresses_in(state))
+        await life.started()
+        self._state.save(replace(state, join_in_progress=False, join_token="", remote_addr=addrs[0]))
+        self._apart = SwarmInfo()
 
-    async def _resume_join(self, state: DockerState) -> None:
+    async def _pursue(self, state: DockerState, attempt: Awaitable[None] | None = None) -> None:
+        """Join, beginning with an attempt that is under way, until it succeeds or the token is refused."""
+        from shoal.node.joining import REFUSALS
+
         for wait in backoff(0.5, 30.0):
             try:
-                await self._join(state)
+                await (attempt or self._join(state))
                 return
-            except ShoalError as fault:
-                logger.warning("the join that was interrupted did not succeed yet: %s", fault)
-                await self._end(but_this=True)
-                await asyncio.sleep(wait)
+            except Exception as fault:
+                logger.warning("the join did not succeed: %s", fault, exc_info=not isinstance(fault, ShoalError))
+                if isinstance(fault, REFUSALS) and self._state.certificates.load() is None:
+                    await self._forget(refused_info(fault))
+                    return
+                self._apart = joining_info(fault)
+            attempt = None
+            await self._end()
+            await asyncio.sleep(wait)
 
-    async def _force_new_cluster(self) -> str:
+    async def _force_new_cluster(self, life: Life) -> str:
         """Make this manager the only one, with all data kept."""
-        life = self._life
-        assert life is not None
         if not life.local.identity.is_manager:
             raise Unavailable(errors.NOT_A_MANAGER)
-        addresses = life.local.addresses
         await self._end()
-        life = self._begin(addresses, force_new_cluster=True)
-        async with asyncio.timeout(PATIENCE):
-            await life.started()
+        life = self._begin(life.local.addresses, force_new_cluster=True)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await life.started()
+        except TimeoutError as fault:
+            raise Unavailable(FORCE_TIMEOUT) from fault
         return life.local.node_id
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
-        """Run beside everything else; the future gets the outcome, and nobody needs to look at it."""
-        assert self._group is not None
-        outcome = asyncio.get_running_loop().create_future()
-        self._tasks.append(self._group.create_task(_settled(coroutine, outcome)))
-        return outcome
-
-    async def _end(self, *, but_this: bool = False) -> None:
-        """Cancel everything that runs here (with `but_this`, not the caller) and wait for it."""
-        own = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not own or not but_this]
-        self._tasks = [task for task in self._tasks if task not in tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _end(self) -> None:
+        """End everything that runs here, but the caller."""
+        await self._running.end()
         self._life = None
 
+    async def _forget(self, apart: SwarmInfo | None = None) -> None:
+        """End everything that runs here, and be in no swarm."""
+        await self._end()
+        self._apart = apart or SwarmInfo()
+        self._state.wipe()
 
-async def _settled(coroutine: Coroutine[Any, Any, Any], outcome: asyncio.Future[Any]) -> None:
-    try:
-        outcome.set_result(await coroutine)
-    except Exception as fault:
-        outcome.set_exception(fault)
-        outcome.exception()
-    finally:
-        outcome.cancel()
+    async def _clear(self) -> None:
+        """Remove what the swarm ran here, and everything this node knew of it."""
+        from shoal.node import departure
+
+        life = self._life
+        await self._end()
+        await departure.clear(
+            life.leave if life is not None else self._executor().remove_all,
+            *([self._networks.leave_swarm] if isinstance(self._networks, Networks) else []),
+        )
+        await self._forget()

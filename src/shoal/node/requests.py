@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shoal.model.base import Struct
 from shoal.model.swarm_spec import ClusterSpec
+from shoal.node.addresses import Addresses, InterfaceAddress, address_towards, resolve
 
 DEFAULT_LISTEN = "0.0.0.0:2377"
 
@@ -32,3 +35,16 @@ class JoinRequest(Struct, frozen=True):
     remote_addrs: list[str] = []
     join_token: str = ""
     availability: str = ""
+
+
+def own_addresses(
+    request: InitRequest | JoinRequest, system: Sequence[InterfaceAddress], towards: str = ""
+) -> Addresses:
+    """Where the node is to listen and what it advertises, on a machine with the addresses `system`.
+
+    A joining node that names no address advertises the one from which it reaches the manager at `towards`.
+    """
+    listen, advertise = request.listen_addr or DEFAULT_LISTEN, request.advertise_addr
+    if towards and not advertise and listen.startswith(("0.0.0.0", "[::]")):
+        advertise = address_towards(towards)
+    return resolve(listen, advertise, request.data_path_addr, system)

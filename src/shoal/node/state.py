@@ -1,6 +1,7 @@
 """What a node keeps on disk about its swarm, in one 0700 directory.
 
 docker-state.json      addresses it was given, and whether a join is under way (so that it can be resumed)
+leaving.json           what docker-state.json becomes when the node begins to leave
 certificates/          the root it trusts, its certificate and key; on managers the store's data keys
 etcd/                  on managers: the replicated store and the certificate for its peers
 worker/                the agent's copy of its assignments
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from shoal.agent.remotes import Remote
 from shoal.ca.files import CertificateFiles, write_file
+from shoal.kit.files import sync_directory
 from shoal.model.base import Struct, decode, encode
 from shoal.node.addresses import Addresses, join_host
 from shoal.store.codec import StoreKeys
@@ -72,6 +75,7 @@ class StateDirectory:
         """Where etcd believed its members to be, when it last had a quorum."""
         self.worker = path / "worker"
         self._state = path / "docker-state.json"
+        self._leaving = path / "leaving.json"
         self._managers = path / "managers.json"
         self._keys = path / "certificates" / "swarm-store.key"
 
@@ -85,6 +89,22 @@ class StateDirectory:
     def save(self, state: DockerState) -> None:
         """Keep `state`; there is a token in it, so it is for this user only."""
         write_file(self._state, encode(state), 0o600)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the node has begun to leave its swarm, and is not through."""
+        return self._leaving.exists()
+
+    @property
+    def present(self) -> bool:
+        """Whether this machine is in a swarm, on its way into one or out of one."""
+        return self._state.exists() or self.leaving
+
+    def mark_leaving(self) -> None:
+        """From here on the node can only leave, whatever happens to the daemon. Needs no space on the disk."""
+        with suppress(FileNotFoundError):  # an earlier try to leave
+            self._state.replace(self._leaving)
+        sync_directory(self.path)
 
     def load_managers(self) -> list[Remote]:
         """The managers last heard of."""
@@ -114,8 +134,12 @@ class StateDirectory:
         self._keys.unlink(missing_ok=True)
 
     def wipe(self) -> None:
-        """Remove everything: this machine is in no swarm any more. The state goes last, so it can be repeated."""
-        for entry in sorted(self.path.glob("*"), key=lambda entry: entry == self._state):
+        """Remove everything: this machine is in no swarm any more.
+
+        The state goes first: without it the rest means nothing, and is wiped at the next start.
+        """
+        self._state.unlink(missing_ok=True)
+        for entry in self.path.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
             else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from shoal.kit.units import parse_bytes
 from shoal.model.swarm_spec import Driver, Mount
 from shoal.stack.names import LABEL_NAMESPACE, StackFault, scoped
 from shoal.stack.shorthand import Tree
@@ -75,4 +77,19 @@ def _volume(stack: str, volume: Tree, declared: Tree, common: dict[str, Any]) ->
 
 
 def _tmpfs(entry: str) -> Mount:
-    return Mount(type="tmpfs", target=entry.partition(":")[0])
+    """`target[:size=64m,mode=1777,...]`; what is neither size nor mode is passed on as it is."""
+    target, _, given = entry.partition(":")
+    size, mode, rest = 0, 0, []
+    for word in filter(None, given.split(",")):
+        key, _, value = word.partition("=")
+        match key:
+            case "size":
+                size = parse_bytes(value)
+            case "mode":
+                if not re.fullmatch("[0-7]+", value):
+                    raise StackFault(f"tmpfs {entry}: invalid mode: {value}")
+                mode = int(value, 8)
+            case _:
+                rest.append(word.split("=", 1))
+    options = Mount.TmpfsOptions(size_bytes=size, mode=mode, options=rest)
+    return Mount(type="tmpfs", target=target, tmpfs_options=options if given else None)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from shoal.model.swarm_spec import NetworkSpec
 from shoal.stack import interpolate, merge, shorthand, vocabulary
 from shoal.stack.names import StackFault
 from shoal.stack.schema import SchemaFault
@@ -71,6 +72,7 @@ def _one(file: File, around: Surroundings, *, interpolated: bool) -> Tree:
     except SchemaFault as fault:
         raise StackFault(f"{fault}{where(fault.place)}") from fault
     _refuse_later(data, where)
+    _refuse_encryption(data, where)
     try:
         return {**_unfolded(data, around), "version": version}
     except StackFault as fault:
@@ -117,6 +119,17 @@ def _refuse_later(data: Tree, where: _Where) -> None:
             if service.get(section):
                 place = ("services", name, section)
                 raise StackFault(f"services.{name}.{section}: {section} are not supported yet{where(place)}")
+
+
+def _refuse_encryption(data: Tree, where: _Where) -> None:
+    """Refused here with its place; the manager would do it too, after half of the stack is there."""
+    for name, network in data.get("networks", {}).items():
+        options = shorthand.pairs((network or {}).get("driver_opts", {}))
+        if NetworkSpec(options=options).encrypted:
+            place = ("networks", name, "driver_opts", "encrypted")
+            raise StackFault(
+                f"{'.'.join(place)} is not supported: traffic between the nodes would go in clear{where(place)}"
+            )
 
 
 def _unfolded(data: Tree, around: Surroundings) -> Tree:

@@ -22,7 +22,9 @@ from shoal.store.etcd_client import EtcdClient, EtcdError
 logger = logging.getLogger(__name__)
 
 POLL = 0.1
-"""Seconds between two looks at who leads raft."""
+"""Seconds between two looks of a manager that does not lead at who leads raft."""
+LEADER_POLL = 0.3
+"""Seconds between two looks of the leader: its fence keeps it from writing meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Leadership:
 
     async def _until_lost(self, fence: LeaderFence) -> None:
         while await self._leads_raft() and self._store.leader_token == fence.token:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(LEADER_POLL)
         raise _Lost
 
     async def _leads_raft(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec.structs import replace
 
-from shoal.api import announce, present_container
+from shoal.api import announce, present_container, swarm_networks
 from shoal.api.call import Call, answer, nothing
 from shoal.api.container_filters import ALLOWED, chosen
 from shoal.api.routing import Route
@@ -55,6 +55,7 @@ async def create(call: Call) -> web.Response:
     """POST /containers/create."""
     asked = await call.body(CreateContainer)
     host, networking = _resolved(call, asked.host_config, asked.networking_config)
+    swarm_networks.refuse_overlays(call, {host.network_mode, *networking.endpoints_config})
     name = call.query("name").removeprefix("/")
     containers = call.context.engine.containers
     container = await containers.create(name, _plain_config(asked), host, networking)

@@ -95,6 +95,7 @@ async def connect(call: Call) -> web.Response:
     """POST /networks/{id}/connect."""
     asked = await call.body(Connect)
     row = swarm_networks.find(call, call.params["id"])
+    swarm_networks.refuse_overlays(call, [row["Name"]])
     await call.context.engine.containers.connect(asked.container, row["Name"], asked.endpoint_config)
     return nothing(200)
 

@@ -24,7 +24,9 @@ class AnyCloud(Provider):
         Option(f"{N}-provider", "The provider's name at Libcloud", "LIBCLOUD_PROVIDER", key="Provider"),
         Option(f"{N}-key", "API key, token or user", "LIBCLOUD_KEY", secret=True),
         Option(f"{N}-secret", "API secret or password", "LIBCLOUD_SECRET", secret=True, optional=True),
-        Option(f"{N}-connect", "Argument of the provider's driver class, as name=value", "", (), "Connect"),
+        Option(
+            f"{N}-connect", "Argument of the provider's driver class, as name=value", "", (), "Connect", server=True
+        ),
         Option(f"{N}-size", "Size, by id or name", "LIBCLOUD_SIZE", key="Size"),
         Option(f"{N}-image", "Image, by id or name", "LIBCLOUD_IMAGE", key="Image"),
         Option(f"{N}-location", "Location, by id or name", "LIBCLOUD_LOCATION", key="Location"),
@@ -91,10 +93,6 @@ class AnyCloud(Provider):
                 found[name] = plan.user_data
                 break
         return {**found, **arguments(data["Options"])}
-
-    def is_ours(self, node: Any, data: Mapping[str, Any]) -> bool:
-        """By the key's name, where the provider tells it."""
-        return super().is_ours(node, data)
 
     def _takes_key(self, data: Mapping[str, Any]) -> bool:
         words, features = self._parameters(data), getattr(_class(data), "features", {}).get("create_node", [])

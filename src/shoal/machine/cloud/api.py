@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from shoal.machine.errors import MachineError
+from shoal.machine.files import locked
 
 FRESH = 2.0
 """Seconds for which an account's answer serves all its machines: `ls` asks for all of them at the same time."""
@@ -81,7 +83,6 @@ class _Answer:
 
 
 _answers: dict[str, _Answer] = {}
-_locks: dict[str, threading.Lock] = {}
 _guard = threading.Lock()
 
 
@@ -96,13 +97,18 @@ def account_nodes(account: str, ask: Callable[[], Sequence[Any]]) -> Sequence[An
         return answer.nodes
 
 
-@contextmanager
-def exclusive(account: str) -> Iterator[None]:
-    """Hold what machines of an account share (groups, networks): several are made at the same time."""
-    with _guard:
-        lock = _locks.setdefault(account, threading.Lock())
-    with lock:
-        yield
+def exclusive(store: Path, provider: str) -> AbstractContextManager[None]:
+    """Hold what machines at a provider share (groups, networks): several are made at a time, in several terminals too.
+
+    The lock is the store's. Another store or another computer may be there too: what is `already_there` is fine.
+    """
+    # Not one per account: a file's name that follows from an account's secrets would tell of them.
+    return locked(store / "locks" / f"cloud-{provider}")
+
+
+def already_there(fault: Exception) -> bool:
+    """Whether `fault` only says that what was to be made is there: somebody else made it since we looked."""
+    return "already exists" in str(fault)
 
 
 def forget_answers() -> None:

@@ -95,9 +95,10 @@ class Azure(Provider):
         return cloud
 
     def check(self, cloud: Any, data: dict[str, Any]) -> None:
-        """Whether the name is free in the resource group."""
+        """Whether the name is free in the resource group, and so are those of the machine's parts."""
         if self.find(cloud, {**data, self.id_key: data["MachineName"]}) is not None:
             raise MachineError(f"there is a machine called {data['MachineName']} in {data['ResourceGroup']} already")
+        azure_network.check(cloud, data)
 
     def import_key(self, cloud: Any, plan: Plan, data: dict[str, Any]) -> None:
         """The key goes to the machine alone."""

@@ -26,13 +26,24 @@ def path(cloud: Any, data: Mapping[str, Any], kind: str, name: str, group: str =
     )
 
 
+def check(cloud: Any, data: Mapping[str, Any]) -> None:
+    """Whether nobody else has what `make` would overwrite. Raises MachineError that names it."""
+    for where in _parts(cloud, data):
+        found = _get(cloud, where)
+        if found and not _is_ours(found):
+            raise MachineError(
+                f"there is a {where.rpartition('/')[2]} in {data['ResourceGroup']} that was not made by shoal machine: "
+                "choose another name for the machine"
+            )
+
+
 def make(cloud: Any, data: Mapping[str, Any]) -> None:
     """Make what is missing; the card comes last."""
-    name, group = data["MachineName"], f"/subscriptions/{cloud.subscription_id}/resourceGroups/{data['ResourceGroup']}"
+    group = f"/subscriptions/{cloud.subscription_id}/resourceGroups/{data['ResourceGroup']}"
     if _get(cloud, group, GROUP_VERSION) is None:
         _put(cloud, group, {"location": data["Location"], "tags": OURS}, GROUP_VERSION)
     subnet = _subnet(cloud, data)
-    firewall = path(cloud, data, "Network/networkSecurityGroups", f"{name}-firewall")
+    firewall = _firewall(cloud, data)
     _put(
         cloud, firewall, {"location": data["Location"], "tags": OURS, "properties": {"securityRules": rule_list(data)}}
     )
@@ -40,7 +51,7 @@ def make(cloud: Any, data: Mapping[str, Any]) -> None:
     if data["PrivateIPAddr"]:
         configuration.update(privateIPAllocationMethod="Static", privateIPAddress=data["PrivateIPAddr"])
     if not data["NoPublicIP"]:
-        address = path(cloud, data, "Network/publicIPAddresses", f"{name}-ip")
+        address = _address(cloud, data)
         _put(cloud, address, address_body(data))
         configuration["publicIPAddress"] = {"id": address}
     _put(cloud, _card(cloud, data), {
@@ -53,14 +64,17 @@ def make(cloud: Any, data: Mapping[str, Any]) -> None:
 
 
 def remove(cloud: Any, data: Mapping[str, Any]) -> None:
-    """Take the machine's own parts away, and the virtual network when it is ours and nothing is in it any more."""
-    name = data["MachineName"]
-    _delete(cloud, _card(cloud, data))
-    _delete(cloud, path(cloud, data, "Network/publicIPAddresses", f"{name}-ip"))
-    _delete(cloud, path(cloud, data, "Network/networkSecurityGroups", f"{name}-firewall"))
+    """Take the machine's own parts away, and the virtual network when it is ours and nothing is in it any more.
+
+    docker-machine left no tag on what it made; what we make has one.
+    """
+    for where in _parts(cloud, data):
+        found = _get(cloud, where)
+        if found and ("Token" not in data or _is_ours(found)):
+            _delete(cloud, where)
     network = _network(cloud, data)
     found = _get(cloud, network)
-    if found and (found.get("tags") or {}).get("made-by") == OURS["made-by"]:
+    if found and _is_ours(found):
         subnets = found.get("properties", {}).get("subnets", [])
         if not any(subnet.get("properties", {}).get("ipConfigurations") for subnet in subnets):
             _delete(cloud, network)
@@ -93,6 +107,24 @@ def address_body(data: Mapping[str, Any]) -> dict[str, Any]:
     if data["DNSLabel"]:
         properties["dnsSettings"] = {"domainNameLabel": data["DNSLabel"]}
     return {"location": data["Location"], "tags": OURS, "sku": {"name": "Standard"}, "properties": properties}
+
+
+def _parts(cloud: Any, data: Mapping[str, Any]) -> list[str]:
+    """The paths of what is the machine's alone, in the order in which it may be removed."""
+    address = [] if data.get("NoPublicIP") else [_address(cloud, data)]
+    return [_card(cloud, data), *address, _firewall(cloud, data)]
+
+
+def _is_ours(resource: Mapping[str, Any]) -> bool:
+    return bool((resource.get("tags") or {}).get("made-by") == OURS["made-by"])
+
+
+def _address(cloud: Any, data: Mapping[str, Any]) -> str:
+    return path(cloud, data, "Network/publicIPAddresses", f"{data['MachineName']}-ip")
+
+
+def _firewall(cloud: Any, data: Mapping[str, Any]) -> str:
+    return path(cloud, data, "Network/networkSecurityGroups", f"{data['MachineName']}-firewall")
 
 
 def _card(cloud: Any, data: Mapping[str, Any]) -> str:

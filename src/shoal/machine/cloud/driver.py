@@ -6,6 +6,7 @@ whatever ended `create`: the key's name before the key, a random token before th
 
 from __future__ import annotations
 
+import os
 import secrets as random
 import socket
 import time
@@ -14,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shoal.machine import install, ssh
+from shoal.machine import install, provision, ssh
 from shoal.machine.cloud import access, api, userdata
 from shoal.machine.cloud.provider import Plan, Provider
 from shoal.machine.cloud.remote import Remote, state_of
@@ -74,6 +75,24 @@ class CloudDriver:
         self._user_data()
         provider.configure(self.data, values)
 
+    @classmethod
+    def leaving(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything but secrets, and where they are."""
+        secret = {"Secrets", *(option.old_key for option in cls.provider.options if option.secret)}
+        return {key: value for key, value in data.items() if key not in secret}
+
+    @classmethod
+    def arrived(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """As it left. Raises MachineError when it names a server to which this computer does not send its secrets."""
+        for option in cls.provider.options:
+            value = data.get(option.key) if option.server else None
+            if value and value != os.environ.get(option.environment or "="):
+                remedy = (
+                    f": if that is right, set {option.environment} to it and import again" if option.environment else ""
+                )
+                raise MachineError(f"its {option.key} is {value}, where your secrets would be sent{remedy}")
+        return cls.leaving(data)
+
     def check(self) -> None:
         """Whether Libcloud is there, the provider takes the token, and nothing stands in the way. Changes nothing."""
         try:
@@ -100,7 +119,7 @@ class CloudDriver:
         if not data.get("ExistingKey"):
             self._remote.ask(lambda cloud: provider.import_key(cloud, plan, data))
             self._save()
-        with api.exclusive(self._remote.credentials.account()):
+        with self._remote.exclusive():
             self._remote.ask(lambda cloud: provider.open_ports(cloud, data, self._save))
         data["Creating"] = True
         self._save()
@@ -234,7 +253,7 @@ class CloudDriver:
         own, name = str(self.data.get("OwnKeyPath") or ""), self.data.get("KeyName")
         if own:
             source = Path(own).expanduser()
-            path, public = self.context.directory / source.name, access.public_of(source)
+            path, public = provision.place_of_key(self.context.directory, source), access.public_of(source)
             write_atomic(path, source.read_bytes(), 0o600)
             self.data["SSHKeyPath"] = str(path)
         elif name:
@@ -251,7 +270,10 @@ class CloudDriver:
         return userdata.read(str(self.data.get("UserDataFile") or ""), flag)
 
     def _bring_up(self, prepare: Prepare, first_key: str = "") -> None:
-        """Wait until ssh lets us in, replace the host key that came by user-data, install what is to run."""
+        """Wait until ssh lets us in, replace the host key that came by user-data, install what is to run.
+
+        Where docker-machine made the machine its Docker is what is to run.
+        """
         self._sure = True
         endpoint = self.ssh()
         self.context.say("Waiting for SSH to be available...")
@@ -265,12 +287,14 @@ class CloudDriver:
                 f"{fault}. If the machine's image ignores cloud-init, it has another ssh key than the one it was "
                 f"given: create it with --{self.provider.name}-ssh-first-contact"
             ) from fault
+        if "Token" not in self.data:
+            return
         if first_key and not self.data["FirstContact"]:
             access.renew_host_key(endpoint, first_key, self.context.say)
         if first_key:
             access.wait_for_cloud_init(endpoint)
         setup = prepare(endpoint.host)
-        install.over_ssh(endpoint, self.context.name, setup, self.context.say, cache=self.context.store / "cache")
+        install.over_ssh(endpoint, setup, self.context.say, cache=self.context.store / "cache")
 
     def _boot_mark(self) -> str:
         """Something that is different after every boot; empty while the machine cannot be asked."""

@@ -20,7 +20,7 @@ class Exoscale(Provider):
     name, title, constant, id_key = N, "Exoscale", "exoscale", "Id"
     account, key_kind = f"{N}-api-key", "rsa"
     options = (
-        Option(f"{N}-url", "API endpoint", "EXOSCALE_ENDPOINT", key="URL"),
+        Option(f"{N}-url", "API endpoint", "EXOSCALE_ENDPOINT", key="URL", server=True),
         Option(f"{N}-api-key", "API key", "EXOSCALE_API_KEY", secret=True, old_key="ApiKey"),
         Option(f"{N}-api-secret-key", "API secret key", "EXOSCALE_API_SECRET", secret=True, old_key="ApiSecretKey"),
         Option(f"{N}-instance-profile", "Instance profile (Small, Medium, Large, ...)", "EXOSCALE_INSTANCE_PROFILE",

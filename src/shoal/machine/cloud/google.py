@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shoal.machine.cloud import rules
+from shoal.machine.cloud import api, rules
 from shoal.machine.cloud.driver import CloudDriver
 from shoal.machine.cloud.provider import Option, Plan, Provider, Save, words
 from shoal.machine.errors import MachineError
@@ -95,11 +95,16 @@ class Google(Provider):
             source_ranges=[rules.ANYWHERE], target_tags=[data["Firewall"]], description="Made by shoal machine",
         )  # fmt: skip
         name = f"{MEMBERS_RULE}-{data['Network']}"[:63]
-        if name not in [firewall.name for firewall in cloud.ex_list_firewalls()]:
+        if name in [firewall.name for firewall in cloud.ex_list_firewalls()]:
+            return
+        try:
             cloud.ex_create_firewall(
                 name, allowed=_allowed(rule for rule in needed if rule.members), network=data["Network"],
                 source_tags=[TAG], target_tags=[TAG], description="Made by shoal machine",
             )  # fmt: skip
+        except Exception as fault:  # Libcloud's types for it are not all of one family
+            if not api.already_there(fault):
+                raise
 
     def close_ports(self, cloud: Any, data: Mapping[str, Any]) -> None:
         """The machine's rule; the members' one when no instance of the project bears its tag any more."""

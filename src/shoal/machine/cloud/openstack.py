@@ -20,7 +20,7 @@ class OpenStack(Provider):
 
     name, title, constant, id_key = N, "OpenStack", "openstack", "MachineId"
     options = (
-        Option(f"{N}-auth-url", "OpenStack authentication URL", "OS_AUTH_URL", key="AuthUrl"),
+        Option(f"{N}-auth-url", "OpenStack authentication URL", "OS_AUTH_URL", key="AuthUrl", server=True),
         Option(f"{N}-insecure", "Disable TLS credential checking", "OS_INSECURE", False, "Insecure"),
         Option(f"{N}-cacert", "CA certificate bundle to verify against", "OS_CACERT", key="CaCert"),
         Option(f"{N}-domain-id", "Domain ID (identity v3 only)", "OS_DOMAIN_ID", key="DomainID"),
@@ -99,17 +99,18 @@ class OpenStack(Provider):
         return super().connect(data, secrets)
 
     def open_ports(self, cloud: Any, data: dict[str, Any], save: Save) -> None:
-        """Our own group, where the user names none."""
+        """Our own group, where the user names none; one that has not all rules (yet) gets those that are missing."""
         if data["SecurityGroups"]:
             return
         data["OurGroup"] = GROUP
         save()
-        if any(group.name == GROUP for group in cloud.ex_list_security_groups()):
+        present = [group for group in cloud.ex_list_security_groups() if group.name == GROUP]
+        group = present[0] if present else cloud.ex_create_security_group(GROUP, MADE_BY)
+        if present and group.description != MADE_BY:
             return
-        group = cloud.ex_create_security_group(GROUP, MADE_BY)
         for rule in rules.needed(data["SSHPort"]):
-            source = {"source_security_group": group} if rule.members else {"cidr": rules.ANYWHERE}
-            cloud.ex_create_security_group_rule(group, rule.protocol, rule.first, rule.last, **source)
+            if not any(_is(old, rule, group) for old in group.rules):
+                _allow(cloud, group, rule)
 
     def close_ports(self, cloud: Any, data: Mapping[str, Any]) -> None:
         """Our own group, unless another machine is in it."""
@@ -185,6 +186,22 @@ _NEWER = {
     "TenantName": ("OS_PROJECT_NAME",), "TenantId": ("OS_PROJECT_ID",), "DomainName": ("OS_USER_DOMAIN_NAME",),
     "DomainID": ("OS_PROJECT_DOMAIN_ID", "OS_USER_DOMAIN_ID"),
 }  # fmt: skip
+
+
+def _is(old: Any, rule: rules.Rule, group: Any) -> bool:
+    """Whether a rule of the group is this very one: Libcloud shows those for what goes out as if it came in."""
+    # What it calls a name is the id.
+    same = old.group.get("name") == group.id if rule.members else old.ip_range == rules.ANYWHERE
+    return bool(same) and (old.ip_protocol, old.from_port, old.to_port) == rule[:3]
+
+
+def _allow(cloud: Any, group: Any, rule: rules.Rule) -> None:
+    source = {"source_security_group": group} if rule.members else {"cidr": rules.ANYWHERE}
+    try:
+        cloud.ex_create_security_group_rule(group, rule.protocol, rule.first, rule.last, **source)
+    except Exception as fault:  # Libcloud has no type of its own for it
+        if not api.already_there(fault):
+            raise
 
 
 def _by(listing: Any, cloud: Any, direct: Any, data: Mapping[str, Any], what: str) -> Any:

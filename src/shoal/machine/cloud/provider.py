@@ -18,7 +18,7 @@ class Option(NamedTuple):
     """A flag of `create`, and where its value goes: into `data` under `key`, and to create_node as `argument`.
 
     A `secret` goes into neither; `old_key` is where docker-machine left it in clear. `idle` says why a flag is taken
-    without effect. The default's type is the flag's.
+    without effect. `server` says that the value decides who is sent the secrets. The default's type is the flag's.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Option(NamedTuple):
     optional: bool = False
     old_key: str = ""
     idle: str = ""
+    server: bool = False
 
     @property
     def flag(self) -> Flag:

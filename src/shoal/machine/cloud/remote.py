@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 from shoal.machine.cloud import api
@@ -46,6 +46,10 @@ class Remote:
     def ask(self, question: Callable[[Any], T]) -> T:
         """What Libcloud's driver answers to `question`. Raises MachineError."""
         return self.credentials.ask(question)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold what its machine shares with others at the provider."""
+        return api.exclusive(self._context.store, self.provider.name)
 
     def on_node(self, act: Callable[[Any, Any], T]) -> T:
         """Do something to the machine. Raises MachineError when it is gone."""
@@ -128,7 +132,7 @@ class Remote:
         provider.released(cloud, data)
         if not data.get("ExistingKey"):
             provider.delete_key(cloud, data)
-        with api.exclusive(self.credentials.account()):
+        with self.exclusive():
             provider.close_ports(cloud, data)
 
     def _address_of(self, node: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,21 +68,13 @@ class HypervDriver:
 
     def create(self, prepare: Prepare) -> None:
         """Make keys, disk and machine, start it, and set up its engine once its address is known."""
-        shell, directory = self._shell(), self.context.directory
-        files = scripts.Files(
-            directory, directory / "fixed.vhd", directory / "disk.vhd", hypervisor.place_image(self._image(), directory)
-        )
+        shell = self._shell()
+        hypervisor.place_image(self._image(), self.context.directory)
         self.context.say("Creating SSH key...")
         identity = hypervisor.make_keys(self.context, Path(self.data["SSHKeyPath"]))
-        switch = self._switch(shell)
-        self.data["VSwitch"] = switch.name
-        self.context.say(f'Using switch "{switch.name}"')
-        if switch.id == parse.DEFAULT_SWITCH:
-            self.context.say("Windows gives it another network at every boot: an external switch keeps addresses")
         self.context.say("Creating VHD...")
-        self._make_disk(shell, files, self._seed(identity))
-        self.context.say("Creating VM...")
-        self._register(shell, files)
+        self._make_disk(shell, self._seed(identity))
+        self._register(shell)
         self.context.say("Starting VM...")
         self._command(scripts.START)
         self._set_up(prepare)
@@ -94,6 +87,8 @@ class HypervDriver:
         if state is State.PAUSED:
             self._command(scripts.RESUME)
         elif state is not State.RUNNING:
+            if self._machine() is None:
+                self._register(self._shell())
             self._command(scripts.START)
         self._set_up(prepare)
 
@@ -151,10 +146,26 @@ class HypervDriver:
             if machine.name == context.name and parse.is_below(machine.folder, str(context.directory)):
                 HypervDriver(context, {"VMId": machine.id, "MachineName": machine.name}).remove()
 
+    @classmethod
+    def leaving(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything. Raises MachineError for machines of docker-machine, which Shoal cannot register."""
+        if "VMId" not in data:
+            raise MachineError(
+                "docker-machine made this machine, and it stays in Hyper-V: --access exports access to it"
+            )
+        return dict(data)
+
+    @classmethod
+    def arrived(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Not registered, with a MAC address of its own, for a switch of this computer."""
+        return {**cls.leaving(data), "VMId": "", "MacAddr": settings.new_mac_address(), "VSwitch": ""}
+
     def state(self) -> State:
-        """What Hyper-V says; NONE when it does not know the machine."""
+        """What Hyper-V says. What it does not know is Stopped when its disk is here, else NONE."""
         machine = self._machine()
-        return machine.state if machine else State.NONE
+        if machine:
+            return machine.state
+        return State.STOPPED if "VMId" in self.data and Path(self._files.disk).exists() else State.NONE
 
     def address(self) -> str:
         """The address it has now, which DHCP may have changed."""
@@ -185,14 +196,21 @@ class HypervDriver:
         return find()
 
     def _machine(self) -> Machine | None:
-        """Ours by its Id; by its name only what docker-machine made."""
+        """Ours by its Id; by its name only what docker-machine made.
+
+        One whose Id was never heard, because PowerShell was ended while it made it, is known by its files' place.
+        """
         number, name = self.data.get("VMId"), self.data.get("MachineName") or self.context.name
-        if "VMId" in self.data and not number:
-            return None
         for machine in self.observer.machines():
-            if machine.id == number if number else machine.name == name:
+            if machine.id == number if number else machine.name == name and self._may_be_ours(machine):
                 return machine
         return None
+
+    def _may_be_ours(self, machine: Machine) -> bool:
+        ours = parse.is_below(machine.folder, str(self.context.directory))
+        if ours and "VMId" in self.data:
+            self.data["VMId"] = machine.id
+        return ours or "VMId" not in self.data
 
     def _command(self, statement: str, *, timeout: float = 90.0) -> None:
         try:
@@ -212,12 +230,17 @@ class HypervDriver:
         card = seed.Interface(hypervisor.colons(self.data["MacAddr"]))
         return seed.build(seed.Seed(self.context.name, (card,), (identity.authorized,), identity.host_key))
 
-    def _make_disk(self, shell: PowerShell, files: scripts.Files, content: bytes) -> None:
+    @property
+    def _files(self) -> scripts.Files:
+        directory = self.context.directory
+        return scripts.Files(directory, directory / "fixed.vhd", directory / "disk.vhd", directory / hypervisor.ISO)
+
+    def _make_disk(self, shell: PowerShell, content: bytes) -> None:
         """A fixed disk is raw data, so the seed is written at its beginning; then it becomes one that grows.
 
         Only the computer's administrators may resize a disk; for others it has its full size from the beginning.
         """
-        size = int(self.data["DiskSize"]) << 20
+        files, size = self._files, int(self.data["DiskSize"]) << 20
         resize = _check_rights(shell)
         fixed_size = scripts.SEED_DISK_BYTES if resize else size
         shell(scripts.seed_disk(files, fixed_size), timeout=DISK_TIMEOUT)
@@ -225,8 +248,15 @@ class HypervDriver:
             file.write(content)
         shell(*scripts.data_disk(files, size, resize=resize), timeout=DISK_TIMEOUT)
 
-    def _register(self, shell: PowerShell, files: scripts.Files) -> None:
-        output = ""
+    def _register(self, shell: PowerShell) -> None:
+        """Make a Hyper-V machine of the disk and the image that are here."""
+        switch = self._switch(shell)
+        self.data["VSwitch"] = switch.name
+        self.context.say(f'Using switch "{switch.name}"')
+        if switch.id == parse.DEFAULT_SWITCH:
+            self.context.say("Windows gives it another network at every boot: an external switch keeps addresses")
+        self.context.say("Creating VM...")
+        files, output = self._files, ""
         try:
             output = shell(*scripts.register(self.context.name, self.data, files), *scripts.furnish(self.data, files))
         except PowerShellError as fault:
@@ -234,7 +264,8 @@ class HypervDriver:
             raise
         finally:
             self.observer.forget()
-            self.data["VMId"] = parse.new_machine(output)
+            with suppress(MachineError):  # it was ended in the middle of a line
+                self.data["VMId"] = parse.new_machine(output)
             self.context.save(self.data)
 
     def _set_up(self, prepare: Prepare) -> None:
@@ -256,7 +287,8 @@ class HypervDriver:
             return
         endpoint = self.ssh()
         ssh.wait_for_banner(endpoint, self.boot_timeout)
-        install.over_ssh(endpoint, self.context.name, prepare(self.data["IPAddress"]), self.context.say)
+        setup = prepare(self.data["IPAddress"])
+        install.over_ssh(endpoint, setup, self.context.say, cache=self.context.store / "cache")
 
     def _has_address(self) -> bool:
         """Whether there is nothing more to wait for: it has one, or has ended."""

@@ -6,7 +6,7 @@ root extracted beside it), `sources` (Shoal and the Python packages it needs, an
 ISO), `build` (all of it in order). `files/` holds the programs of the running machine: `initrd` finds the root file
 system, `inittab` says what runs, `rc` is the start, `down` the end.
 
-Imports `kit` and `machine.errors` only. Nothing of it needs Linux but building, which looks at once for what it needs.
+Nothing of it needs Linux but building, which looks at once for what it needs.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ import hashlib
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import shoal
+from shoal.machine.distributions import needed
 from shoal.machine.errors import MachineError
 
 _NEEDLESS = re.compile(r"(^|/)(__pycache__|tests?|_cffi\.[^/]*\.so$)(/|$)|\.(pyi|pyx|pxd|pxi|c|h|typed|pyc)$")
@@ -27,14 +27,14 @@ def version() -> str:
     for path in own_files():
         digest.update(f"{path.relative_to(_package()).as_posix()}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
-    for distribution in dependencies():
+    for distribution in needed().values():
         digest.update(f"{distribution.name} {distribution.version}\n".encode())
     return f"{metadata.version('shoal')}+{digest.hexdigest()[:10]}"
 
 
 def base_digest(*more: str) -> str:
     """A digest of what an image consists of beside Shoal itself, as far as it depends on this installation."""
-    words = [*more, sys.version.partition(" ")[0], *(f"{item.name} {item.version}" for item in dependencies())]
+    words = [*more, sys.version.partition(" ")[0], *(f"{item.name} {item.version}" for item in needed().values())]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
@@ -47,33 +47,9 @@ def own_files() -> list[Path]:
     return sorted(path for path in _package().rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
-def dependencies() -> list[metadata.Distribution]:
-    """The distributions that Shoal needs, and those that they need, by name. What only extras need is left out."""
-    found: dict[str, metadata.Distribution] = {}
-    waiting = list(_required(metadata.distribution("shoal")))
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        try:
-            found[name] = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            continue  # for another Python or another operating system
-        waiting += _required(found[name])
-    return [found[name] for name in sorted(found)]
-
-
-def _required(distribution: metadata.Distribution) -> Iterator[str]:
-    for requirement in distribution.requires or ():
-        name, _, marker = requirement.partition(";")
-        match = re.match(r"[A-Za-z0-9._-]+", name)
-        if match and "extra" not in marker:
-            yield re.sub(r"[-_.]+", "-", match[0]).lower()
-
-
 def copy_dependencies(target: Path) -> None:
     """Put the needed packages into a directory of the image's Python. Raises MachineError."""
-    for distribution in dependencies():
+    for distribution in needed().values():
         if distribution.files is None:
             raise MachineError(
                 f"The Python package {distribution.name} does not say which files it has: "

@@ -2,7 +2,7 @@
 
 Reading order: `facts` (what the machine is and has), `family` (packages), `plan` (what is to be done: pure), `units`
 (what starts the engine there), `bundle` (what the client carries), `apply` (runs on the machine), and here: the order
-of things. Imports `machine.driver`, `machine.ssh`, `machine.files`, `machine.errors`.
+of things. Imports `machine.driver`, `machine.ssh`, `machine.files`, `machine.distributions`, `machine.errors`.
 """
 
 from __future__ import annotations
@@ -36,22 +36,14 @@ _RUNNER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.readline())),
 
 
 def over_ssh(
-    endpoint: SshEndpoint,
-    name: str,
-    setup: EngineSetup,
-    say: Say,
-    *,
-    engine: bool = True,
-    upgrade: bool = False,
-    cache: Path | None = None,
+    endpoint: SshEndpoint, setup: EngineSetup, say: Say, *, upgrade: bool = False, cache: Path | None = None
 ) -> None:
     """Bring the machine to `setup`: idempotent, restarts the engine only when something of it changed, waits nothing.
 
-    Puts Shoal there unless it is (`upgrade`: unless it is this client's); `engine=False` installs nothing, and only
-    hands over files and arguments. Bundles are kept in `cache` (the store's `cache/`; default: the default store's).
-    Raises MachineError: what the machine lacks, who is in the way, or how ssh failed.
+    Puts Shoal there unless it is (`upgrade`: unless it is this client's); neither the machine's host name nor anything
+    else of it is changed. Bundles are kept in `cache` (the store's `cache/`; default: the default store's). Raises
+    MachineError: what the machine lacks, who is in the way, or how ssh failed.
     """
-    del name  # Neither the machine's host name nor anything else of it is ours to change.
     found = survey(endpoint)
     plan.check(found, endpoint.user, setup)
     if found.image:
@@ -61,7 +53,7 @@ def over_ssh(
     known = family.choose(found.os)
     say(f"Provisioning with {known.name if known else found.os.get('ID', 'what is there')}...")
     wanted, data = "", b""
-    if engine and setup.install_url != "none":
+    if setup.install_url != "none":
         found = _supply(endpoint, found, known, say)
         wanted = found.installed
         if upgrade or not wanted or not found.ours:

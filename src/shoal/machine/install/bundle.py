@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import shoal
+from shoal.machine import distributions
 from shoal.machine.errors import MachineError
 from shoal.machine.files import locked, write_atomic
 
@@ -96,31 +97,13 @@ def _installed(target: Target) -> Iterator[importlib.metadata.Distribution]:
     here = Target((sys.version_info[0], sys.version_info[1]), platform.machine(), _glibc())
     if sys.platform != "linux" or here[:2] != target[:2] or sys.implementation.name != "cpython":
         return
-    found: dict[str, importlib.metadata.Distribution] = {}
-    for requirement in _requirements():
-        if not _collect(requirement, found):
-            return
+    found = distributions.needed()
+    if not set(distributions.required(importlib.metadata.distribution("shoal"))) <= found.keys():
+        return
     for distribution in found.values():
         if not _usable(distribution.read_text("WHEEL") or "", here.glibc, target.glibc):
             return
     yield from found.values()
-
-
-def _collect(requirement: str, found: dict[str, importlib.metadata.Distribution]) -> bool:
-    match = re.match(r"[A-Za-z0-9._-]+", requirement)
-    name = re.sub(r"[-_.]+", "-", match[0]).lower() if match else ""
-    if name in found:
-        return True
-    try:
-        distribution = importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    found[name] = distribution
-    for further in distribution.requires or []:
-        if "extra ==" not in further:
-            # One that is not installed is not needed on this Python.
-            _collect(further, found)
-    return True
 
 
 def _usable(wheel: str, ours: tuple[int, int] | None, theirs: tuple[int, int] | None) -> bool:

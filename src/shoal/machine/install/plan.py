@@ -110,10 +110,7 @@ def make(facts: Facts, setup: EngineSetup, bundle: str) -> Plan:
 
 
 def _order(setup: EngineSetup, arguments: Sequence[str], *, service: str) -> dict[str, Any]:
-    decisive = {
-        units.ARGUMENTS: (0o600, units.lines(arguments).encode()),
-        units.ENVIRONMENT: (0o600, units.environment_lines(setup.environment).encode()),
-    }
+    decisive = units.settings(arguments, setup.environment)
     return {
         "files": {**encoded(setup.files), **encoded(decisive)},
         "decisive": list(decisive),

@@ -6,13 +6,16 @@ reads them. Guests of our machine image read the same two files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from shoal.machine.errors import MachineError
 from shoal.machine.install.facts import MARKER
 
 ARGUMENTS, ENVIRONMENT = "/etc/shoal/shoald.args", "/etc/shoal/shoald.env"
+"""How the engine is run: one argument a line; `NAME=value` lines."""
 LAUNCHER, SHUTDOWN = "/etc/shoal/engine", "/etc/shoal/engine-down"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LOG = "/var/log/shoald.log"
 SYSTEMD_UNIT, INIT_SCRIPT = "/etc/systemd/system/shoald.service", "/etc/init.d/shoald"
 
@@ -127,6 +130,14 @@ exec {engine} "$@"
 """
 
 
+def settings(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, tuple[int, bytes]]:
+    """The two files, with their modes. Raises MachineError for what they cannot hold."""
+    return {
+        ARGUMENTS: (0o600, lines(arguments).encode()),
+        ENVIRONMENT: (0o600, environment_lines(environment).encode()),
+    }
+
+
 def lines(items: Sequence[str]) -> str:
     """Flags, a line each. Raises MachineError for one that has more lines than one."""
     for item in items:
@@ -138,6 +149,6 @@ def lines(items: Sequence[str]) -> str:
 def environment_lines(environment: Mapping[str, str]) -> str:
     """NAME=VALUE, a line each. Raises MachineError for what a shell's environment cannot hold."""
     for name in environment:
-        if not name.replace("_", "a").isalnum() or name[0].isdigit() or not name.isascii():
+        if not _NAME.fullmatch(name):
             raise MachineError(f'invalid name of an environment variable: "{name}"')
     return lines([f"{name}={value}" for name, value in environment.items()])

@@ -15,6 +15,7 @@ from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoin
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 from shoal.machine.files import write_atomic
 from shoal.machine.local import boot, cgroups, disk
+from shoal.machine.store import Store
 from shoal.machine.subnet import RUN, Subnet
 
 ENGINE_PORT = 2376
@@ -251,16 +252,7 @@ class LocalDriver:
 
     def _neighbours(self) -> list[str]:
         """The addresses that other machines of this store have, running or not."""
-        from shoal.machine.store import Store
-
-        store, found = Store(self.context.store), []
-        for name in store.names():
-            if name != self.context.name:
-                try:
-                    found.append(str(store.load(name).driver.get("IPAddress", "")))
-                except MachineError:
-                    continue
-        return found
+        return [str(data.get("IPAddress", "")) for data in Store(self.context.store).neighbours(self.context.name)]
 
 
 def _texts(setup: EngineSetup) -> list[disk.File]:

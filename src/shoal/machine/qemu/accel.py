@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from shoal.machine.errors import MachineError
+from shoal.machine.errors import MachineError, text_of
 from shoal.machine.files import write_atomic
 from shoal.machine.qemu.command import hardware
 
@@ -27,6 +27,10 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _COMPLAINT = b"Kernel panic"
 
 
+class Undecided(MachineError):
+    """The trial came to no end: KVM does not work, or this computer is busy. That holds for now only."""
+
+
 class Choice(NamedTuple):
     """`kvm` or `tcg`, and why not KVM although it was wanted."""
 
@@ -35,13 +39,16 @@ class Choice(NamedTuple):
 
 
 def choose(wanted: str, trial: Callable[[], str]) -> Choice:
-    """What `auto`, `kvm` or `tcg` comes to. `trial` says why KVM does not work, empty when it does.
+    """What `auto`, `kvm` or `tcg` comes to. `trial` says why KVM does not work, empty when it does; or is Undecided.
 
     Raises MachineError when `kvm` was demanded in vain.
     """
     if wanted == "tcg":
         return Choice("tcg")
-    reason = trial()
+    try:
+        reason = trial()
+    except Undecided as fault:
+        reason = str(fault)
     if not reason:
         return Choice("kvm")
     if wanted == "kvm":
@@ -50,7 +57,7 @@ def choose(wanted: str, trial: Callable[[], str]) -> Choice:
 
 
 def remembered(path: Path, key: object, trial: Callable[[], str]) -> str:
-    """What `trial` says, or said before for the same `key`: kept in the file `path`."""
+    """What `trial` says, or said before for the same `key`: kept in the file `path`. Undecided is not kept."""
     text = json.dumps(key)
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(path.read_bytes())
@@ -75,7 +82,7 @@ def _version(path: Path) -> list[int]:
 
 
 def kvm_trouble(binary: str, kernel: Path, device: Path = DEVICE) -> str:
-    """Why machines cannot use KVM here; empty when they can."""
+    """Why machines cannot use KVM here; empty when they can. Raises Undecided."""
     if not device.exists():
         return f"there is no {device}"
     if not os.access(device, os.R_OK | os.W_OK):
@@ -84,15 +91,17 @@ def kvm_trouble(binary: str, kernel: Path, device: Path = DEVICE) -> str:
 
 
 def trial_trouble(binary: str, kernel: Path, accel: str, timeout: float = TRIAL_TIME) -> str:
-    """Start `kernel` with `accel`; why that did not work, empty when it did."""
+    """Start `kernel` with `accel`; why that did not work, empty when it did. Raises Undecided when time is over."""
     command = [binary, *hardware(accel, 128, 1), "-no-reboot", "-kernel", str(kernel),
                "-append", "console=ttyS0 panic=-1", "-serial", "stdio"]  # fmt: skip
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as fault:
-        return "" if _COMPLAINT in (fault.stdout or b"") else f"a trial machine did nothing within {timeout:.0f} s"
+        if _COMPLAINT in (fault.stdout or b""):
+            return ""
+        raise Undecided(f"a trial machine did nothing within {timeout:.0f} s") from fault
     except OSError as fault:
-        return f"{binary}: {fault.strerror}"
+        return text_of(fault)
     if _COMPLAINT in done.stdout:
         return ""
     lines = [line for line in done.stderr.decode(errors="replace").splitlines() if "warning" not in line]

@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from shoal.machine.qemu import accel, settings
 from shoal.machine.qemu.command import DISK, INITRD, KERNEL, ROOT, Machine, command_line
 from shoal.machine.qemu.life import Life
 from shoal.machine.qemu.place import ENGINE_PORT, Place, Spot, interfaces, place, places_of
+from shoal.machine.store import Store
 
 ROOM = 512
 """MB that must be free where the machine's disk will be: it grows as it is written to."""
@@ -39,6 +39,7 @@ class QemuDriver:
         self._files = context.directory / "qemu"
         self._life = Life(self._files)
         self._avoid: str | None = None
+        self._accelerator = ""
 
     @staticmethod
     def flags() -> Sequence[Flag]:
@@ -63,7 +64,7 @@ class QemuDriver:
             if trouble := self._place().trouble():
                 raise MachineError(trouble)
             self._check_room()
-            self._accel(binary, made.kernel)
+            self._accelerator = self._accel(binary, made.kernel)
         except MachineError as fault:
             raise PreCreateError(str(fault)) from fault
 
@@ -116,7 +117,7 @@ class QemuDriver:
         """End it and give its address back; the network goes with the last machine."""
         self._life.cut()
         where = self._place()
-        with where.register.lock():
+        with where.lock():
             where.leave(self.context.directory)
 
     @staticmethod
@@ -127,6 +128,16 @@ class QemuDriver:
         for network, subnet in places_of(context.directory):
             driver.data.update(Network=network, Subnet=subnet)
             driver.remove()
+
+    @classmethod
+    def leaving(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything."""
+        return dict(data)
+
+    @classmethod
+    def arrived(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """What `create` could have been told; the address at which this computer reaches it is found at its start."""
+        return settings.arrived(data)
 
     def state(self) -> State:
         """What QEMU says; Stopped when there is none, however it ended."""
@@ -157,8 +168,9 @@ class QemuDriver:
         # What a machine that crashed left behind.
         self._life.cut()
         binary, where = self._binary(), self._place()
-        accelerator = self._accel(binary, self._files / KERNEL, quiet=first)
-        with where.register.lock():
+        # What `check` found is not tried again a moment later: a trial may take long.
+        accelerator = self._accelerator or self._accel(binary, self._files / KERNEL)
+        with where.lock():
             spot = self._take(where, first=first)
             setup = prepare(spot.outside)
             self._plant(spot, where.register.prefix, setup)
@@ -192,7 +204,7 @@ class QemuDriver:
         with (self._files / DISK).open("r+b") as disk:
             disk.write(content.ljust(seed.LIMIT, b"\0"))
 
-    def _accel(self, binary: str, kernel: Path, *, quiet: bool = False) -> str:
+    def _accel(self, binary: str, kernel: Path) -> str:
         """`kvm` or `tcg`; says why not KVM where that was hoped for. Raises MachineError where it was demanded."""
         path = self.context.store / "cache" / "kvm.json"
 
@@ -201,7 +213,7 @@ class QemuDriver:
             return accel.remembered(path, known, lambda: accel.kvm_trouble(binary, kernel))
 
         choice = accel.choose(self.data["Accel"], trial)
-        if choice.reason and not quiet:
+        if choice.reason:
             self.context.say(f"KVM cannot be used here: {choice.reason}. The machine is emulated in software, slowly")
         return choice.accel
 
@@ -233,15 +245,8 @@ class QemuDriver:
 
     def _neighbours(self) -> list[str]:
         """The addresses that other machines of this store have, running or not."""
-        from shoal.machine.store import Store
-
-        store, found = Store(self.context.store), list[str]()
-        for name in store.names():
-            if name != self.context.name:
-                with suppress(MachineError):
-                    data = store.load(name).driver
-                    found += [str(data.get("IPAddress", "")), str(data.get("NetworkAddress", ""))]
-        return found
+        found = Store(self.context.store).neighbours(self.context.name)
+        return [str(data.get(key, "")) for data in found for key in ("IPAddress", "NetworkAddress")]
 
 
 def _link(source: Path, target: Path) -> None:

@@ -60,10 +60,12 @@ class Life:
         with process:
             try:
                 answer, trouble = process.communicate(json.dumps({**spec, **tap}).encode(), LAUNCH_TIMEOUT)
-            except BaseException:
+            except BaseException as fault:
                 # Who is not recorded yet is still of the launcher's group.
                 os.killpg(process.pid, signal.SIGKILL)
                 self.cut()
+                if isinstance(fault, subprocess.TimeoutExpired):
+                    raise MachineError(f"QEMU does not start within {LAUNCH_TIMEOUT:.0f} s") from fault
                 raise
         # Becoming QEMU closes both streams: only who failed has said something.
         if said := (answer or trouble).decode(errors="replace").strip():

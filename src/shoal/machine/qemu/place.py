@@ -13,11 +13,12 @@ import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from shoal.machine.addresses import Member, Register, memberships
-from shoal.machine.errors import MachineError
+from shoal.machine.errors import MachineError, text_of
 from shoal.machine.qemu.command import TAP, Card, user_network
 from shoal.machine.seed import Interface
 from shoal.machine.subnet import RUN, Subnet, hardware_address
@@ -46,6 +47,10 @@ class Place(Protocol):
     @property
     def register(self) -> Register:
         """Who has which address."""
+        ...
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the register. Raises MachineError when somebody else could write to it."""
         ...
 
     def trouble(self) -> str:
@@ -84,6 +89,10 @@ class Bridged:
 
     def __init__(self, subnet: str, run: Path = RUN) -> None:
         self.register = self._subnet = Subnet(subnet, run)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the register: its place is root's."""
+        return self.register.lock()
 
     def trouble(self) -> str:
         """The tools, the tap device, a free subnet."""
@@ -133,9 +142,16 @@ class Unprivileged:
         self._run = run or user_run()
         self.register = Register(subnet, self._run)
 
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the register, in a directory that is this user's alone: in /tmp others may have made it first."""
+        safe_directory(self._run)
+        return self.register.lock()
+
     def trouble(self) -> str:
-        """A loopback address that can be used."""
+        """A loopback address that can be used, and a register that nobody else can write to."""
         try:
+            if os.path.lexists(self._run):
+                safe_directory(self._run)
             choose_outside("0.0.0.101", "", (), free)
         except MachineError as fault:
             return str(fault)
@@ -143,7 +159,6 @@ class Unprivileged:
 
     def take(self, directory: Path, wanted: Spot, reserved: Iterable[str], avoid: str | None) -> Spot:
         """An address among the machines, and a loopback address that ends like it."""
-        safe_directory(self._run)
         taken = list(reserved)
         inside = self.register.enrol(directory, wanted.inside or None, taken, avoid)
         others = [member.outside for member in all_members(self._run) if member.directory != str(directory)]
@@ -229,7 +244,7 @@ def safe_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
     except OSError as fault:
-        raise MachineError(f"{path}: {fault.strerror}") from fault
+        raise MachineError(text_of(fault)) from fault
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise MachineError(f"{path} belongs to somebody else: remove it")
 

@@ -57,6 +57,20 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def arrived(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a machine that was imported: of its settings only what the options could have given, and QEMU is
+    this computer's. Raises MachineError."""
+    try:
+        values = {
+            "qemu-accel": data["Accel"], "qemu-address": data["NetworkAddress"], "qemu-cpu-count": data["CPU"],
+            "qemu-disk-size": data["DiskSize"], "qemu-memory": data["Memory"], "qemu-network": data["Network"],
+            "qemu-subnet": data["Subnet"], "qemu-forward": [f"{port}:{inside}" for port, inside in data["Forwards"]],
+        }  # fmt: skip
+        return {**data, **settings(values), "IPAddress": ""}
+    except (KeyError, TypeError, ValueError) as fault:
+        raise MachineError(f"its settings make no sense: {fault!r}") from fault
+
+
 def parse_forward(text: str) -> tuple[int, int]:
     """`8080:80`, or `8080` for the same port on both sides. Raises MachineError."""
     match = re.fullmatch(r"(\d{1,5})(?::(\d{1,5}))?", text)

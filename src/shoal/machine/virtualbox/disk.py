@@ -19,8 +19,8 @@ SECTOR = 512
 _HEADS, _SECTORS, _MOST_CYLINDERS = 16, 63, 16383
 
 
-def make(directory: Path, megabytes: int) -> Path:
-    """Make the disk, all zero and without taking room; the path of its descriptor."""
+def make(directory: Path, megabytes: int) -> None:
+    """Make the disk, all zero and without taking room."""
     raw = directory / RAW
     raw.unlink(missing_ok=True)
     raw.touch(mode=0o600)
@@ -28,12 +28,21 @@ def make(directory: Path, megabytes: int) -> Path:
         # NTFS takes the whole room otherwise. Where it cannot, it does.
         with suppress(OSError):
             subprocess.run(["fsutil", "sparse", "setflag", str(raw)], capture_output=True, check=False, timeout=30)
-    size = DATA_OFFSET + (megabytes << 20)
     with raw.open("r+b") as file:
-        file.truncate(size)
+        file.truncate(DATA_OFFSET + (megabytes << 20))
+
+
+def describe(directory: Path) -> Path:
+    """Write the descriptor of the disk that is there, with a number that VirtualBox does not know yet; its path."""
     path = directory / DESCRIPTOR
-    write_atomic(path, descriptor(size // SECTOR, RAW, uuid.uuid4()).encode(), 0o600)
+    sectors = (directory / RAW).stat().st_size // SECTOR
+    write_atomic(path, descriptor(sectors, RAW, uuid.uuid4()).encode(), 0o600)
     return path
+
+
+def is_there(directory: Path) -> bool:
+    """Whether the machine has its disk."""
+    return (directory / RAW).is_file()
 
 
 def write_seed(directory: Path, seed: bytes) -> None:

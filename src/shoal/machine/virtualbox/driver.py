@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from shoal.machine import hypervisor, seed, ssh
 from shoal.machine.driver import Context, Flag, Prepare, SshEndpoint, State
 from shoal.machine.errors import MachineError, NotRunning
 from shoal.machine.files import locked
+from shoal.machine.store import Store
 from shoal.machine.virtualbox import commands, disk, hostonly, parse, preflight, ranges, settings
 from shoal.machine.virtualbox.vboxmanage import Box, VBoxError, find, parse_version
 
@@ -32,6 +34,9 @@ class VirtualBoxDriver:
 
     def __init__(self, context: Context, data: dict[str, Any]) -> None:
         self.context, self.data = context, data
+        if data and not data.get("VMUUID"):
+            for key, value in settings.LEGACY.items():
+                data.setdefault(key, value)
         self._avoid = ""
 
     @staticmethod
@@ -54,16 +59,13 @@ class VirtualBoxDriver:
     def create(self, prepare: Prepare) -> None:
         """Make keys, disk and machine, and start it."""
         box, directory = self._box(), self.context.directory
-        iso = hypervisor.place_image(preflight.image(self.data, self.context), directory)
+        hypervisor.place_image(preflight.image(self.data, self.context), directory)
         self.context.say("Creating SSH key...")
         hypervisor.make_keys(self.context, Path(self.data["SSHKeyPath"]))
         self.data["HostOnlyCIDR"] = str(preflight.network(self.data, parse_version(box("--version"))))
         self.context.save(self.data)
-        self.context.say("Creating VirtualBox VM...")
-        box(*commands.register(self.context.name, self._vm, directory))
-        files = commands.Files(directory, disk.make(directory, self.data["DiskSize"]), iso)
-        for command in commands.furnish(self._vm, self.data, files):
-            box(*command)
+        disk.make(directory, self.data["DiskSize"])
+        self._register(box)
         self._boot(box, prepare)
 
     def start(self, prepare: Prepare) -> None:
@@ -76,6 +78,8 @@ class VirtualBoxDriver:
         elif state is State.SAVED:
             box("startvm", self._vm, "--type", self.data["UIType"])
         elif state is not State.RUNNING:
+            if not self._info():
+                self._register(box)
             self._boot(box, prepare)
 
     def stop(self) -> None:
@@ -142,9 +146,25 @@ class VirtualBoxDriver:
         if context.directory in files.parents:
             driver.remove()
 
+    @classmethod
+    def leaving(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything. Raises MachineError for machines of docker-machine: their disks are where VirtualBox has them."""
+        if not data.get("VMUUID"):
+            raise MachineError(
+                "docker-machine made this machine, and VirtualBox has its disk: --access exports access to it"
+            )
+        return dict(data)
+
+    @classmethod
+    def arrived(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """With a number and MAC addresses of its own; no directory of this computer is shared with it."""
+        return {**cls.leaving(data), **settings.identity(), "ShareFolder": ""}
+
     def state(self) -> State:
-        """What VirtualBox says; NONE when it does not know the machine."""
-        return parse.state(self._info())
+        """What VirtualBox says. What it does not know is Stopped when its disk is here, else NONE."""
+        info = self._info()
+        unknown = not info and self.data.get("VMUUID") and disk.is_there(self.context.directory)
+        return State.STOPPED if unknown else parse.state(info)
 
     def address(self) -> str:
         """Its address on the host-only network, while it runs."""
@@ -187,6 +207,17 @@ class VirtualBoxDriver:
                 return {}
             raise
 
+    def _register(self, box: Box) -> None:
+        """Make a VirtualBox machine of the disk and the image that are here."""
+        self.context.say("Creating VirtualBox VM...")
+        directory = self.context.directory
+        for settings_file in directory.glob("*/*.vbox"):
+            shutil.rmtree(settings_file.parent)  # another register's
+        box(*commands.register(self.context.name, self._vm, directory))
+        files = commands.Files(directory, disk.describe(directory), directory / hypervisor.ISO)
+        for command in commands.furnish(self._vm, self.data, files):
+            box(*command)
+
     def _boot(self, box: Box, prepare: Prepare) -> None:
         legacy = not self.data.get("VMUUID")
         with locked(self.context.store / "locks" / "virtualbox"):
@@ -206,7 +237,7 @@ class VirtualBoxDriver:
         self.context.say("Check network to re-create if needed...")
         host = ranges.parse_cidr(self.data["HostOnlyCIDR"])
         network = hostonly.ensure(box, host, dhcp=not self.data["HostOnlyNoDHCP"], say=self.context.say)
-        neighbours = self._neighbours()
+        neighbours = Store(self.context.store).neighbours(self.context.name)
         if not legacy:
             taken = hostonly.addresses_in_use(box, self._vm) | {str(data.get("IPAddress")) for data in neighbours}
             self.data["IPAddress"] = hostonly.choose_address(network, self.data["IPAddress"], taken, self._avoid)
@@ -272,20 +303,6 @@ class VirtualBoxDriver:
                 raise
         if not _until(lambda: self.state() not in _ON, self.stop_timeout):
             raise MachineError("VirtualBox did not power the machine off")
-
-    def _neighbours(self) -> list[Mapping[str, Any]]:
-        """The data of the store's other machines."""
-        from shoal.machine.store import Store
-
-        store = Store(self.context.store)
-        found: list[Mapping[str, Any]] = []
-        for name in store.names():
-            if name != self.context.name:
-                try:
-                    found.append(store.load(name).driver)
-                except MachineError:
-                    continue
-        return found
 
 
 def _until(condition: Callable[[], bool], timeout: float) -> bool:

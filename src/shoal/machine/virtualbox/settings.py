@@ -91,6 +91,11 @@ def settings(values: Mapping[str, Any], say: Callable[[str], None]) -> dict[str,
     }  # fmt: skip
 
 
+LEGACY = {"UIType": "headless", "HostOnlyNicType": "82540EM", "HostOnlyPromiscMode": "deny",
+          "HostOnlyCIDR": "192.168.99.1/24", "HostOnlyNoDHCP": False}  # fmt: skip
+"""What docker-machine took where its older records say nothing."""
+
+
 def identity() -> dict[str, str]:
     """What a new machine is known by: its number in VirtualBox and the MAC addresses of its cards (08:00:27 is
     VirtualBox's)."""

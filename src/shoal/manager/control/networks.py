@@ -71,8 +71,12 @@ class Networks:
 
 
 def _check(spec: NetworkSpec) -> None:
-    if spec.config_only:
+    if spec.config_only or spec.config_from.network:
         raise Unimplemented("networks that only hold a configuration are not supported in a swarm")
+    if spec.enable_ipv6 or not spec.enable_ipv4:
+        raise Unimplemented("IPv6 is not supported: networks have IPv4 only")
+    if spec.encrypted:
+        raise Unimplemented('the option "encrypted" is not supported: traffic between the nodes would go in clear')
     if spec.driver not in ("", "overlay"):
         raise InvalidArgument(f'network driver "{spec.driver}" cannot span a swarm: use overlay')
     if spec.ingress and spec.attachable:
@@ -86,6 +90,9 @@ def _check(spec: NetworkSpec) -> None:
 def _check_subnets(view: View, ipam: IPAM) -> None:
     """Subnets, ranges and gateways must make sense, and overlap nothing that the swarm has."""
     asked = [_subnet(config) for config in ipam.config if config.subnet]
+    for subnet in asked:
+        if subnet.version == 6:
+            raise InvalidArgument(f"invalid subnet {subnet}: IPv6 is not supported")
     used = [(_subnet(config), network) for network in view.all(Network) for config in network.ipam.config]
     for index, subnet in enumerate(asked):
         if any(subnet.overlaps(other) for other in asked[:index] if other.version == subnet.version):

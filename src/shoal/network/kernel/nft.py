@@ -34,7 +34,10 @@ class Nft:
         library.nft_ctx_buffer_output(self._context)
 
     def run(self, commands: str) -> str:
-        """Run `commands` as one transaction and return what they print; ShoalError with nft's words."""
+        """Run `commands` as one transaction and return what they print; ShoalError with nft's words.
+
+        They are made by this program, so when they are refused the kernel mostly lacks something.
+        """
         library = _library()
         with self._library_lock:
             if not self._context:
@@ -43,7 +46,8 @@ class Nft:
             errors = library.nft_ctx_get_error_buffer(self._context)
             output = library.nft_ctx_get_output_buffer(self._context)
         if failed:
-            raise ShoalError(f"nftables: {(errors or b'').decode(errors='replace').strip()}")
+            words = (errors or b"").decode(errors="replace").strip()
+            raise ShoalError(f"nftables: {words} (`shoal doctor` tells whether the kernel lacks something)")
         return (output or b"").decode()
 
     def close(self) -> None:
