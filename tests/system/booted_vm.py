@@ -78,7 +78,7 @@ class Vm:
                     "-drive", f"file={self._image.root},format=raw,if=virtio,readonly=on"]  # fmt: skip
         forward = f"hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22,hostfwd=tcp:127.0.0.1:{self.api_port}-:2376"
         self._process = subprocess.Popen(
-            ["qemu-system-x86_64", "-M", "pc,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "512", "-nodefaults",
+            ["qemu-system-x86_64", "-M", "pc,accel=tcg", "-cpu", "max", "-m", "512", "-nodefaults",
              "-no-user-config", "-display", "none", *boot, "-drive", disk, "-serial", f"file:{self.directory}/console",
              "-netdev", f"user,id=n0,{forward}", "-device", f"virtio-net-pci,netdev=n0,mac={NAT},romfile=",
              "-netdev", "user,id=n1,restrict=on", "-device", f"virtio-net-pci,netdev=n1,mac={STATIC},romfile=",
@@ -94,7 +94,10 @@ class Vm:
 
     def run(self, command: str, *, input: bytes = b"", timeout: float = 120.0) -> str:
         """What the command prints. It must succeed."""
-        result = ssh.run(self.endpoint, command, input=input, timeout=timeout)
+        try:
+            result = ssh.run(self.endpoint, command, input=input, timeout=timeout)
+        except ssh.SshError as fault:
+            raise AssertionError(f"{command}: {fault}\n{self.console()}") from fault
         assert result.status == 0, (command, result, self.console())
         return result.output.decode()
 

@@ -16,7 +16,7 @@ from shoal.machine.qemu.driver import QemuDriver
 from shoal.machine.qemu.life import Life
 from shoal.machine.store import Store
 from tests import machine_image
-from tests.machine_suite import DriverSuite, Yard
+from tests.machine_suite import LifeSuite, Yard
 from tests.system.machines import SHOAL, Shop, shop
 from tests.waiting import until_sync
 
@@ -69,7 +69,7 @@ def life(yard: Yard) -> Life:
     return Life(yard.store.directory("m1") / "qemu")
 
 
-class TestQemuDriver(DriverSuite):
+class TestQemuDriver(LifeSuite):
     """With real machines."""
 
     def test_local_machines_are_on_the_same_network(self, yard: KeptYard, place: Shop) -> None:
@@ -94,6 +94,7 @@ class TestQemuDriver(DriverSuite):
         process = life(yard).process()
         assert process
         assert os.getsid(process.pid) == process.pid
+        place.ok("restart", "m1")
         assert place.ok("ssh", "m1", "cat kept") == "kept\n"
 
     def test_state_is_qemus(self, yard: KeptYard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,12 +68,11 @@ def ec2(server: str) -> Iterator[Any]:
     """EC2 as others see it, empty at first."""
     client = boto3.client("ec2", endpoint_url=server, region_name="us-east-1", aws_access_key_id="a",
                           aws_secret_access_key="b")  # fmt: skip
+    # moto's memory is the process's: other files' machines may be there.
+    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
     with using(Keyring()):
         yield client
     api.forget_answers()
-    import urllib.request
-
-    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
 
 
 class Shop:
