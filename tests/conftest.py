@@ -15,11 +15,11 @@ DAEMONS = ("etcd", "conmon", "crun", "shoald", "docker-registry", "dockerd", "co
            "qemu-system-x86_64")  # fmt: skip
 
 
-FIRST = ("tutorial_hyperv", "tutorial_virtualbox", "tutorial.py", "qemu_user", "machine_image", "tutorial_qemu",
-         "hypervisor_drivers", "qemu_driver", "generic", "discovery", "killing")  # fmt: skip
-"""The files that take minutes, as they start: none is left alone at the end, and emulated machines, which compute all
-the time, are beside tests that wait most of it. Each process has its next file from the beginning: the fourth follows
-the first."""
+FIRST = ("tutorial_hyperv", "tutorial_virtualbox", "tutorial.py", "qemu_user", "tutorial_qemu", "generic", "discovery",
+         "killing", "hypervisor_drivers", "qemu_driver", "machine_image")  # fmt: skip
+"""The files that take minutes, as they start, so that none is left alone at the end. Emulated machines compute all the
+time: two processes at most are to have such files at once, and the third what waits most of it. (Each process has its
+next file from the beginning: the fourth follows the first, and so on.)"""
 
 _BEFORE, _LEFT = pytest.StashKey[set[tuple[str, str]]](), pytest.StashKey[set[tuple[str, str]]]()
 

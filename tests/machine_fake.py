@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State
+from shoal.machine.driver import Context, EngineSetup, Flag, Prepare, SshEndpoint, State, register
 from shoal.machine.errors import MachineError, NotRunning, PreCreateError
 
 
@@ -144,3 +144,6 @@ class FakeDriver:
             return self.running[self.context.directory]
         except KeyError:
             raise NotRunning from None
+
+
+register("fake", FakeDriver)

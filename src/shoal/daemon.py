@@ -155,6 +155,7 @@ async def serve(settings: Settings, stop: asyncio.Event | None = None) -> None:
         data_root=settings.data_root,
         exec_root=settings.exec_root,
         insecure_registries=settings.insecure_registries,
+        registry_mirrors=settings.registry_mirrors,
         labels=settings.labels,
         log_driver=settings.log_driver,
         log_options=settings.log_options,

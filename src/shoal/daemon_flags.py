@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from shoal import __version__
 from shoal.model.errors import InvalidArgument
@@ -31,6 +32,7 @@ class Settings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_registries: list[str] = field(default_factory=list)
+    registry_mirrors: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     cgroup_parent: str = "shoal"
     """The directory in every control group hierarchy below which containers get theirs."""
@@ -51,6 +53,7 @@ class Settings:
 _LISTS = {
     "hosts": "hosts",
     "insecure_registries": "insecure-registries",
+    "registry_mirrors": "registry-mirrors",
     "labels": "labels",
 }
 _PATHS = {
@@ -93,6 +96,8 @@ def parser() -> argparse.ArgumentParser:
     images = top.add_argument_group("registries")
     images.add_argument("--insecure-registry", dest="insecure_registries", action="append", metavar="HOST|CIDR",
         help="a registry with plain HTTP or an unknown certificate; loopback always is")  # fmt: skip
+    images.add_argument("--registry-mirror", dest="registry_mirrors", action="append", metavar="URL",
+        help="where to ask before Docker Hub")  # fmt: skip
     more = top.add_argument_group("the rest")
     more.add_argument("--label", dest="labels", action="append", metavar="KEY=VALUE",
         help="a label of this engine, for placement constraints (engine.labels.KEY)")  # fmt: skip
@@ -145,7 +150,25 @@ def _settings(values: dict[str, Any], config_file: Path) -> Settings:
     for label in values.get("labels", []):
         if "=" not in label or label.startswith("="):
             raise InvalidArgument(f"bad attribute format: {label}: a label is KEY=VALUE")
+    for mirror in values.get("registry_mirrors", []):
+        _check_mirror(mirror)
     return Settings(config_file=config_file, **values)
+
+
+def _check_mirror(text: str) -> None:
+    try:
+        url = urlsplit(text)
+        host = url.hostname
+    except ValueError:
+        url, host = urlsplit(""), None
+    if url.scheme and url.scheme not in ("http", "https"):
+        raise InvalidArgument(f'invalid mirror: unsupported scheme "{url.scheme}" in "{text}"')
+    if not url.scheme or not host:
+        raise InvalidArgument(f'invalid mirror: "{text}" is not a valid URI')
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise InvalidArgument(f'invalid mirror: path, query, or fragment at end of the URI "{text}"')
+    if url.username is not None:
+        raise InvalidArgument("invalid mirror: username/password not allowed in URI")
 
 
 def _read(path: Path, explicit: bool) -> dict[str, Any]:

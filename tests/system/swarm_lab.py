@@ -71,7 +71,7 @@ class Lab:
             [SHOAL, "machine", *words], capture_output=True, text=True, check=False, timeout=120, env=self._environment
         )
         if done.returncode:
-            raise Refused(done.stdout + done.stderr)
+            raise Refused(f"{done.stdout}{done.stderr}(exit status {done.returncode})")
         return done.stdout
 
     def ip(self, name: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from shoal.engine import manifest as manifests
 from shoal.engine.image_store import machine
 from shoal.engine.images import Images
+from shoal.kit.clock import SystemClock
 from shoal.model.container import ContainerConfig
 from shoal.model.engine import AuthConfig
 from shoal.model.errors import ShoalError, Unauthenticated
@@ -74,6 +75,22 @@ async def test_a_token_that_is_no_longer_valid_is_renewed(tmp_path: Path) -> Non
         got = await there.pull(name, ANN, forgetful)
         assert len(there.layers.chain(got)) == 5 and due == []
         assert min(map(registry.scopes.count, ("repository:app:pull,push", "repository:app:pull"))) >= 2
+
+
+async def test_mirrors_are_asked_before_docker_hub(tmp_path: Path) -> None:
+    """The first mirror that has an image of Docker Hub's gives it, under Docker Hub's name; none hears the user's password."""
+    here = images(tmp_path / "a")
+    async with Registry().serve() as mirror, Registry({"ann": "secret"}).serve() as private:
+        made = await here.import_(stream(tar(("f", b"1"))), f"{mirror.host}/library/app:1")
+        await here.push(f"{mirror.host}/library/app:1")
+        before = ["http://127.0.0.1:1", f"http://{private.host}/", f"http://{mirror.host}"]
+        there = Images(tmp_path / "b", SystemClock(), mirrors=before)
+        got = await there.pull("app:1", ANN)
+        assert (got.id, got.repo_tags) == (made.id, ["app:1"])
+        assert (await there.resolve("app:1", ANN))[0] == got.repo_digests[0].partition("@")[2]
+        assert private.scopes == []
+        with pytest.raises(ShoalError):
+            await there.pull("elsewhere.invalid/library/app:1")
 
 
 async def test_layers_are_downloaded_side_by_side(tmp_path: Path) -> None:

@@ -161,3 +161,22 @@ def test_readiness_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         notify("READY=1")
         assert ear.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize(
+    ("mirror", "words"),
+    [
+        ("ftp://a", 'unsupported scheme "ftp" in "ftp://a"'), ("mirror.example", '"mirror.example" is not a valid URI'),
+        ("https://", "is not a valid URI"), ("https://[", "is not a valid URI"),
+        ("https://a/b", 'path, query, or fragment at end of the URI "https://a/b"'),
+        ("https://me:secret@a", "username/password not allowed in URI"),
+    ],
+)  # fmt: skip
+def test_mirrors_are_urls(mirror: str, words: str) -> None:
+    """Docker's words, and never the password."""
+    with pytest.raises(InvalidArgument, match="invalid mirror: ") as told:
+        parse(["--registry-mirror", mirror])
+    assert words in str(told.value) and "secret" not in str(told.value)
+    assert parse(["--registry-mirror", "https://a/", "--registry-mirror=http://b:5000"]).registry_mirrors == [
+        "https://a/", "http://b:5000",
+    ]  # fmt: skip

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.engine import health, restart, restore, rootfs
+from shoal.engine import health, linux, restart, restore, rootfs
+from shoal.engine.cgroup import Cgroups
+from shoal.engine.conmon import Conmon
 from shoal.engine.events import Events
 from shoal.engine.log_rotation import limits
 from shoal.engine.logs import LONGEST, Assembler, LogOptions, LogReader
+from shoal.engine.options import EngineOptions
 from shoal.kit.clock import SystemClock
+from shoal.machine.local import cgroups as local_cgroups
+from shoal.machine.local.cgroups import Hierarchy
 from shoal.model.container import (
     ContainerConfig,
     ContainerRestartPolicy,
     Health,
     HealthResult,
+    HostConfig,
     LogConfig,
 )
 from shoal.model.engine import Actor, Event
 from shoal.model.errors import InvalidArgument
 from shoal.model.swarm_spec import HealthConfig
+from tests.waiting import until_sync
 
 S = 10**9
 
@@ -237,3 +247,61 @@ def test_no_process_of_a_container_hands_over_unseen(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(restore.os, "listdir", lambda folder: listings.pop(0))
     monkeypatch.setattr(restore, "_belongs", lambda pid, id, bundle: alive[pid])
     assert restore._processes("c", b"/run/c") == [22]
+
+
+def test_who_attaches_is_waited_for_until_conmon_listens(tmp_path: Path) -> None:
+    """A container that ends at once is not let go before conmon reads what it is told: else it would not see who attached."""
+    conmon = Conmon.__new__(Conmon)
+    conmon._options = EngineOptions(data_root=tmp_path, exec_root=tmp_path)
+    conmon.bundle("c").mkdir(parents=True)
+    os.mkfifo(conmon.bundle("c") / "ctl")
+    reader = os.open(conmon.bundle("c") / "ctl", os.O_RDWR)
+    waiting = threading.Thread(target=conmon.await_loop, args=("c",))
+    try:
+        waiting.start()
+        until_sync(lambda: linux.unread(reader))
+        assert waiting.is_alive()
+        assert os.read(reader, 100) == b"0 0 0\n"
+        waiting.join(5)
+        assert not waiting.is_alive()
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENODEV])
+def test_a_cgroup_whose_parent_goes_meanwhile_is_made_again(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another daemon's or machine's end takes the common parent away at any moment."""
+    faults = [OSError(number, "gone"), OSError(number, "gone")]
+
+    def make_parent(self: Cgroups, root: Path, parent: str) -> None:
+        if faults:
+            raise faults.pop()
+        (root / parent).mkdir(exist_ok=True)
+
+    mounts = f"1 1 0:1 / {tmp_path} rw - cgroup2 cgroup2 rw"
+    monkeypatch.setattr(Cgroups, "_make_parent", make_parent)
+    monkeypatch.setattr(Cgroups, "limit", lambda *_: None)
+    monkeypatch.setattr(Cgroups, "_allow_devices", lambda *_: None)
+    Cgroups("shoal", mounts).make("shoal/c", HostConfig())
+    assert (tmp_path / "shoal/c").is_dir()
+    faults += [OSError(errno.ENOSPC, "full")]
+    with pytest.raises(OSError, match="full"):
+        Cgroups("shoal", mounts).make("shoal/d", HostConfig())
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENODEV])
+def test_a_machine_s_cgroup_too(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for machines, which commands make and remove side by side."""
+    faults, make = [OSError(number, "gone")], local_cgroups._make
+
+    def failing(*words: Any) -> None:
+        if faults:
+            raise faults.pop()
+        make(*words)
+
+    monkeypatch.setattr(local_cgroups, "_make", failing)
+    monkeypatch.setattr(local_cgroups, "current_hierarchies", lambda: [Hierarchy(tmp_path, "pids")])
+    assert local_cgroups.create("m1") == [tmp_path / local_cgroups.PARENT / "m1"]
+    assert (tmp_path / local_cgroups.PARENT / "m1").is_dir()

@@ -18,8 +18,6 @@ from shoal.machine.store import Store
 from tests.machine_fake import FakeDriver
 from tests.machine_suite import DriverSuite, Yard
 
-register("fake", FakeDriver)
-
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 

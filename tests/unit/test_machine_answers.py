@@ -36,7 +36,6 @@ class Mute(FakeDriver):
         raise MachineError("nobody knows")
 
 
-register("fake", FakeDriver)
 register("mute", Mute)
 
 

@@ -29,8 +29,6 @@ from tests.machine_cli import alone, say
 from tests.machine_fake import FakeDriver
 from tests.waiting import until_sync
 
-register("fake", FakeDriver)
-
 GLOBAL = [
     "-D",
     "--debug",

@@ -138,12 +138,11 @@ def test_further_names_are_in_the_certificate(here: Store, capsys: pytest.Captur
 
 # --- the engine --------------------------------------------------------------------------------------------------------
 
-MIRROR = "--engine-registry-mirror: shoald asks the registries themselves"
 OPTIONS: list[tuple[list[str], dict[str, str], dict[str, Any], list[str]]] = [
     ([], {}, {"RegistryMirror": [], "StorageDriver": "", "InstallURL": ""}, []),
     (["--engine-registry-mirror=http://a", "--engine-registry-mirror=http://b"], {"ENGINE_REGISTRY_MIRROR": "http://c"},
-     {"RegistryMirror": ["http://a", "http://b"]}, [MIRROR]),
-    ([], {"ENGINE_REGISTRY_MIRROR": "http://c, http://d"}, {"RegistryMirror": ["http://c", "http://d"]}, [MIRROR]),
+     {"RegistryMirror": ["http://a", "http://b"]}, []),
+    ([], {"ENGINE_REGISTRY_MIRROR": "http://c, http://d"}, {"RegistryMirror": ["http://c", "http://d"]}, []),
     (["--engine-storage-driver=overlay2"], {}, {"StorageDriver": "overlay2"}, []),
     (["--engine-storage-driver=btrfs"], {}, {"StorageDriver": "btrfs"}, ["--engine-storage-driver btrfs: shoald's is overlay2"]),
     (["--engine-storage-driver=overlay"], {}, {"StorageDriver": "overlay"},
@@ -180,10 +179,11 @@ def test_engine_options(
     assert settings.log_level == ("debug" if found["ArbitraryFlags"] else "info")
     assert settings.labels == [*found["Labels"], "provider=telling"]
     assert settings.insecure_registries == found["InsecureRegistry"]
+    assert settings.registry_mirrors == found["RegistryMirror"]
 
 
 def test_another_engine_gets_dockerds_flags(capsys: pytest.CaptureFixture[str]) -> None:
-    """An engine of the user's own knows mirrors and storage drivers: it gets them, without a warning."""
+    """An engine of the user's own knows storage drivers: it gets them, without a warning."""
     words = ["--engine-registry-mirror=http://a", "--engine-storage-driver=btrfs"]
     assert "Warning" not in say(capsys, "create", "-d", "telling", "--local-engine=/x", *words, "m1")
     arguments = Telling.setups.pop().arguments

@@ -24,8 +24,6 @@ from tests.machine_fake import FakeDriver
 from tests.machine_fake import _Power as Power
 from tests.machine_suite import Yard
 
-register("fake", FakeDriver)
-
 NOW = datetime.now(UTC)
 NAMES = ("ca.pem", "server.pem", "server-key.pem")
 ENDPOINT = SshEndpoint("10.0.0.1", 22, "root", None, None, "m1")

@@ -23,7 +23,7 @@ from shoal.cli.machine import main
 from shoal.machine import archive, sealed, transfer
 from shoal.machine.archive import Entry, Manifest
 from shoal.machine.arrivals import settled
-from shoal.machine.driver import driver_class, register
+from shoal.machine.driver import driver_class
 from shoal.machine.errors import MachineError
 from shoal.machine.host import open_host
 from shoal.machine.record import Record
@@ -31,7 +31,6 @@ from shoal.machine.store import Store
 from tests.machine_fake import FakeDriver
 from tests.machine_suite import Yard
 
-register("fake", FakeDriver)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 

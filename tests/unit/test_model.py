@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from random import Random
 
 import pytest
@@ -186,3 +188,26 @@ def test_query_booleans_are_dockers(text: str | None, value: bool) -> None:
 def test_an_overlay_address_has_one_mac() -> None:
     """Derived, so it need not be sent."""
     assert mac_of("10.0.1.255") == "02:42:0a:00:01:ff"
+
+
+def test_threads_may_meet_a_type_at_once() -> None:
+    """msgspec crashes when two threads meet a struct for the first time; whoever converts goes in turn. In a process of
+    its own, because here it has met them all."""
+    script = """
+import sys, threading
+sys.setswitchinterval(1e-6)
+from shoal.machine.record import parse_record
+from shoal.model.base import decode
+from shoal.model.container import HostConfig
+gate = threading.Barrier(16)
+def meet(work):
+    gate.wait()
+    work()
+works = [lambda: decode(b"{}", HostConfig), lambda: parse_record(b'{"ConfigVersion": 3, "Driver": {}}')] * 8
+threads = [threading.Thread(target=meet, args=(work,)) for work in works]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print("whole")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")

@@ -92,7 +92,7 @@ def info(call: Call) -> dict[str, Any]:
         "OSType": "linux",
         "Architecture": system.architecture,
         "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": _registries(options.insecure_registries),
+        "RegistryConfig": _registries(options.insecure_registries, options.registry_mirrors),
         "NCPU": system.cpus,
         "MemTotal": system.memory,
         "GenericResources": None,
@@ -119,14 +119,18 @@ def info(call: Call) -> dict[str, Any]:
     }
 
 
-def _registries(insecure: list[str]) -> dict[str, Any]:
+def _registries(insecure: list[str], mirrors: list[str]) -> dict[str, Any]:
+    shown = [f"{mirror.rstrip('/')}/" for mirror in mirrors]
     names = {
         name: {"Name": name, "Mirrors": [], "Secure": False, "Official": False} for name in insecure if "/" not in name
     }
     return {
         "InsecureRegistryCIDRs": [*(name for name in insecure if "/" in name), "::1/128", "127.0.0.0/8"],
-        "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}, **names},
-        "Mirrors": None,
+        "IndexConfigs": {
+            "docker.io": {"Name": "docker.io", "Mirrors": shown, "Secure": True, "Official": True},
+            **names,
+        },
+        "Mirrors": or_null(shown),
     }
 
 

@@ -163,8 +163,6 @@ def _warn(session: Session, given: Options, engine: EngineOptions, *, shoald: bo
         session.complain(f"Warning: --engine-storage-driver {storage}: no engine has it any more, this has no effect")
     elif shoald and storage not in ("", _STORAGE):
         session.complain(f"Warning: --engine-storage-driver {storage}: shoald's is {_STORAGE}, this has no effect")
-    if shoald and engine.registry_mirror:
-        session.complain("Warning: --engine-registry-mirror: shoald asks the registries themselves, this has no effect")
     if engine.install_url not in ("", "none"):
         session.complain("Warning: --engine-install-url: machines get Shoal from this client, this has no effect")
 

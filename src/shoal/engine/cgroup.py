@@ -52,7 +52,6 @@ class Cgroups:
         if not found and unified is None:
             raise ShoalError("no cgroup hierarchy is mounted: mount cgroup2 on /sys/fs/cgroup")
         self.v1 = found
-        self._made: set[str] = set()
 
     def path(self, id: str, parent: str = "") -> str:
         """The path of a container's cgroup in every hierarchy; `parent` is HostConfig's CgroupParent."""
@@ -79,13 +78,14 @@ class Cgroups:
         """Make the cgroup `path` and set its limits. Raises InvalidArgument for a limit that the kernel refuses."""
         parent = os.path.dirname(path)
         for root in self._roots():
-            try:
-                if path not in self._made:
+            for attempt in range(_RETRIES):
+                try:
                     self._make_parent(root, parent)
-                _mkdir(root / path)
-            except FileNotFoundError:  # another daemon with the same parent removed it meanwhile
-                self._make_parent(root, parent)
-                _mkdir(root / path)
+                    _mkdir(root / path)
+                    break
+                except OSError as fault:  # another daemon with the same parent removes it meanwhile
+                    if fault.errno not in (errno.ENOENT, errno.ENODEV) or attempt == _RETRIES - 1:
+                        raise
         self.limit(path, host)
         self._allow_devices(path, host)
 

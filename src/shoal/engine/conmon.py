@@ -123,6 +123,18 @@ class Conmon:
         subprocess.run(args, env=environment, pass_fds=(sync,), cwd=bundle, start_new_session=True, check=False,
                        stdin=null, stdout=null, stderr=null)  # fmt: skip
 
+    def await_loop(self, id: str) -> None:
+        """Wait until conmon hears of those who attach: one that is still on its way there when the container ends never
+        does, and their output is lost. A line that means nothing to it stays in its FIFO until then."""
+        descriptor = os.open(self.bundle(id) / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, b"0 0 0\n")
+            deadline = time.monotonic() + 5
+            while linux.unread(descriptor) and time.monotonic() < deadline:
+                time.sleep(0.001)
+        finally:
+            os.close(descriptor)
+
     def release(self, id: str) -> bool:
         """Let a created container's process go on; False when it does not wait (any more).
 

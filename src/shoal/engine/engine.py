@@ -67,7 +67,9 @@ class Engine:
         self._stack.callback(context.inotify.close)
         self._stack.callback(context.workers.close)
         self.events = context.events
-        self.images = Images(options.data_root / "image", self._clock, options.insecure_registries)
+        self.images = Images(
+            options.data_root / "image", self._clock, options.insecure_registries, options.registry_mirrors
+        )
         self.images.store.users = self._image_users
         self.layers = self.images.layers
         self.volumes = context.volumes

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import logging
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -16,12 +17,17 @@ from shoal.engine.image_store import ImageStore, StoredImage, machine
 from shoal.engine.layers import chain_ids
 from shoal.engine.manifest import Descriptor, Manifest
 from shoal.engine.process import in_thread
-from shoal.engine.registry import Registries, RegistrySession
+from shoal.engine.registries import Registries
+from shoal.engine.registry import RegistrySession
 from shoal.model import reference as references
 from shoal.model.base import decode
 from shoal.model.engine import AuthConfig, Image
 from shoal.model.errors import ShoalError
 from shoal.model.reference import Reference, familiar
+
+log = logging.getLogger("shoal.engine")
+
+T = TypeVar("T")
 
 Progress = Callable[[dict[str, Any]], None]
 """Hears one object of the Engine API's progress stream."""
@@ -51,33 +57,48 @@ class Puller:
         Unauthenticated, ShoalError for what is damaged or does not fit on the disk.
         """
         reference = references.parse(name, default_tag=True)
-        scope = f"repository:{reference.path}:pull"
         progress({"status": f"Pulling from {reference.path}", "id": reference.tag or reference.digest})
         try:
-            async with (
-                self._images.adding(resumable=True),
-                self._registries.session(reference.domain, auth, scope) as session,
-            ):
-                return await self._pull(session, reference, progress, platform)
+            async with self._images.adding(resumable=True):
+                return await self._ask(
+                    reference, auth, lambda session: self._pull(session, reference, progress, platform)
+                )
         except OSError as fault:
             raise ShoalError(f"failed to pull {familiar(reference)}: {os.strerror(fault.errno or 0)}") from fault
 
     async def resolve(self, name: str, auth: AuthConfig | None) -> tuple[str, str, int, list[dict[str, str]]]:
         """Digest, media type, size in bytes and platforms of what `name` means in its registry. Raises as `pull`."""
         reference = references.parse(name, default_tag=True)
-        scope = f"repository:{reference.path}:pull"
-        async with self._registries.session(reference.domain, auth, scope) as session:
-            digest, media_type, data = await _manifest(session, reference)
-            if manifests.is_index(media_type, data):
-                entries = decode(data, manifests.Index).manifests
-                found = [e.platform for e in entries if e.platform and e.platform.os != "unknown"]
-                platforms = [{"architecture": p.architecture, "os": p.os, "variant": p.variant} for p in found]
-            else:
-                config = manifests.parse_manifest(data).config
-                raw = await self._small(session, reference, config)
-                image = manifests.image_of(config.digest, raw, 0)
-                platforms = [{"architecture": image.architecture, "os": image.os, "variant": image.variant}]
+        return await self._ask(reference, auth, lambda session: self._resolve(session, reference))
+
+    async def _resolve(
+        self, session: RegistrySession, reference: Reference
+    ) -> tuple[str, str, int, list[dict[str, str]]]:
+        digest, media_type, data = await _manifest(session, reference)
+        if manifests.is_index(media_type, data):
+            entries = decode(data, manifests.Index).manifests
+            found = [e.platform for e in entries if e.platform and e.platform.os != "unknown"]
+            platforms = [{"architecture": p.architecture, "os": p.os, "variant": p.variant} for p in found]
+        else:
+            config = manifests.parse_manifest(data).config
+            raw = await self._small(session, reference, config)
+            image = manifests.image_of(config.digest, raw, 0)
+            platforms = [{"architecture": image.architecture, "os": image.os, "variant": image.variant}]
         return digest, media_type, len(data), platforms
+
+    async def _ask(
+        self, reference: Reference, auth: AuthConfig | None, question: Callable[[RegistrySession], Awaitable[T]]
+    ) -> T:
+        """What the first mirror answers that can, else the registry itself."""
+        scope = f"repository:{reference.path}:pull"
+        for mirror in self._registries.mirrors_of(reference.domain):
+            try:
+                async with self._registries.session(reference.domain, None, scope, mirror=mirror) as session:
+                    return await question(session)
+            except ShoalError as fault:
+                log.info("the mirror %s does not have %s: %s", mirror, familiar(reference), fault)
+        async with self._registries.session(reference.domain, auth, scope) as session:
+            return await question(session)
 
     async def login(self, auth: AuthConfig) -> str:
         """Check credentials against their registry; returns what to tell the user. Raises Unauthenticated."""

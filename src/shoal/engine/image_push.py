@@ -7,7 +7,8 @@ import asyncio
 from shoal.engine.image_pull import Progress, silent, together
 from shoal.engine.image_store import ImageStore
 from shoal.engine.manifest import Descriptor, parse_manifest
-from shoal.engine.registry import Registries, RegistrySession
+from shoal.engine.registries import Registries
+from shoal.engine.registry import RegistrySession
 from shoal.model import reference as references
 from shoal.model.engine import AuthConfig
 from shoal.model.errors import NotFound

@@ -15,7 +15,7 @@ from shoal.engine.image_push import Pusher
 from shoal.engine.image_store import ImageStore, Report
 from shoal.engine.layers import LayerStore, chain_ids
 from shoal.engine.process import in_thread
-from shoal.engine.registry import Registries
+from shoal.engine.registries import Registries
 from shoal.kit.clock import Clock, nanoseconds
 from shoal.model import reference as references
 from shoal.model.engine import AuthConfig, Image
@@ -26,9 +26,11 @@ Layers = list[dict[str, Any]]
 class Images:
     """The images below `root`. Set `store.users` to tell which containers use which image."""
 
-    def __init__(self, root: Path, clock: Clock, insecure_registries: Sequence[str] = ()) -> None:
+    def __init__(
+        self, root: Path, clock: Clock, insecure_registries: Sequence[str] = (), mirrors: Sequence[str] = ()
+    ) -> None:
         self.store = ImageStore(root, clock)
-        registries = Registries(tuple(insecure_registries))
+        registries = Registries(tuple(insecure_registries), tuple(mirrors))
         self._puller = Puller(self.store, registries)
         self._pusher = Pusher(self.store, registries)
         self._archives = Archives(self.store)

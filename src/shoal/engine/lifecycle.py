@@ -66,8 +66,10 @@ class Lifecycle:
         except Exception as fault:
             await self._failed(entry, fault)
             raise self._explained(entry, fault) from fault
-        for attachment in context.attachments.pop(entry.id, []):
-            attachment.connect(context.conmon.bundle(entry.id))
+        if attachments := context.attachments.pop(entry.id, []):
+            for attachment in attachments:
+                attachment.connect(context.conmon.bundle(entry.id))
+            await context.workers.run(context.conmon.await_loop, entry.id)
         # The record says running already: a daemon killed right here lets the process go on at its next start.
         if not context.conmon.release(entry.id):
             log.warning("container %s did not wait to be started", entry.id[:12])

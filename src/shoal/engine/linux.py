@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import fcntl
 import os
 import struct
+import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +69,11 @@ async def ended(pid: int, started: int) -> None:
             await readable(descriptor)
     finally:
         os.close(descriptor)
+
+
+def unread(descriptor: int) -> int:
+    """How many bytes lie in a pipe that nobody has read; either end may ask."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def settler(future: asyncio.Future[None]) -> Callable[[], None]:

@@ -15,6 +15,8 @@ class EngineOptions(Struct, frozen=True):
     exec_root: Path
     """Sockets, pids, exit codes: of this boot only."""
     insecure_registries: list[str] = []
+    registry_mirrors: list[str] = []
+    """URLs of registries that are asked before Docker Hub."""
     labels: list[str] = []
     """`key=value`, shown by `docker info` and matched by `engine.labels.key`."""
     log_driver: str = "json-file"

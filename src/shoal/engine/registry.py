@@ -1,13 +1,11 @@
-"""A registry's HTTP API (OCI distribution specification): where it is, how to log in, manifests and blobs."""
+"""A registry's HTTP API (OCI distribution specification): how to log in, manifests and blobs."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
 import os
 import re
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -15,7 +13,6 @@ from urllib.parse import urljoin
 
 import aiohttp
 
-from shoal import __version__
 from shoal.engine import manifest as manifests
 from shoal.engine.blobs import CHUNK
 from shoal.model.base import Struct, decode
@@ -24,7 +21,6 @@ from shoal.model.errors import NotFound, PermissionDenied, ShoalError, Unauthent
 from shoal.model.reference import Reference, familiar
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
 
 
 class _Token(Struct, frozen=True, rename=None):
@@ -41,58 +37,8 @@ class _Errors(Struct, frozen=True, rename="lower"):
     errors: list[_Error] = []
 
 
-class Registries:
-    """Which registries may be talked to without TLS, and how each is reached.
-
-    `insecure` has hosts (`host[:port]`) and networks (CIDR); loopback always belongs to them, as in docker.
-    Certificates of a registry's own CA are read from `<certs>/<host>/*.crt`.
-    """
-
-    def __init__(self, insecure: tuple[str, ...] = (), certs: Path = Path("/etc/docker/certs.d")) -> None:
-        self._hosts = {entry for entry in insecure if "/" not in entry}
-        networks = [entry for entry in insecure if "/" in entry]
-        self._networks = [ipaddress.ip_network(entry) for entry in ("127.0.0.0/8", "::1/128", *networks)]
-        self._certs = certs
-
-    def insecure(self, host: str) -> bool:
-        """Whether `host` may answer over plain HTTP or with a certificate that nobody vouches for."""
-        name = re.sub(r":\d+$", "", host)
-        if host in self._hosts or name in self._hosts or name == "localhost":
-            return True
-        try:
-            return any(ipaddress.ip_address(name.strip("[]")) in network for network in self._networks)
-        except ValueError:
-            return False
-
-    @asynccontextmanager
-    async def session(self, domain: str, auth: AuthConfig | None, scope: str = "") -> AsyncIterator[RegistrySession]:
-        """A logged-in session with the registry of `domain`, for `scope` (`repository:a/b:pull`).
-
-        Raises Unavailable when it cannot be reached, Unauthenticated when it refuses the credentials.
-        """
-        host = "registry-1.docker.io" if domain == "docker.io" else domain
-        context = self._tls(host)
-        connector = aiohttp.TCPConnector(ssl=context, limit=16)
-        async with aiohttp.ClientSession(
-            connector=connector, timeout=_TIMEOUT, headers={"User-Agent": f"shoal/{__version__}"}, auto_decompress=False
-        ) as http:
-            session = RegistrySession(http, host, auth, scope)
-            await session.open(("https", "http") if self.insecure(host) else ("https",))
-            yield session
-
-    def _tls(self, host: str) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        folder = self._certs / host
-        for certificate in sorted(folder.glob("*.crt")) if folder.is_dir() else ():
-            context.load_verify_locations(certificate)
-        if self.insecure(host):
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-
 class RegistrySession:
-    """One registry, for one scope. Made by `Registries.session`."""
+    """One registry, for one scope. Made by `registries.Registries.session`."""
 
     def __init__(self, http: aiohttp.ClientSession, host: str, auth: AuthConfig | None, scope: str) -> None:
         self._http, self._host, self._auth, self._scope = http, host, auth, scope

@@ -21,6 +21,7 @@ from typing import IO, Any, NamedTuple, Self, cast
 import msgspec
 
 from shoal.machine.errors import MachineError
+from shoal.model.base import known
 
 FORMAT = 1
 _MANIFEST = "shoal-machine.json"
@@ -168,7 +169,7 @@ def _manifest(tar: tarfile.TarFile) -> Manifest:
     raw = msgspec.json.decode(data)
     if isinstance(raw, Mapping) and raw.get("format") != FORMAT:
         raise MachineError(f"it was made by another version: format {raw.get('format')}, this one knows {FORMAT}")
-    return msgspec.convert(raw, Manifest)
+    return msgspec.convert(raw, known(Manifest))
 
 
 def _member(tar: tarfile.TarFile, path: str, size: int | None) -> IO[bytes]:

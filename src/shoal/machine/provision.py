@@ -47,11 +47,11 @@ def engine_arguments(options: EngineOptions, driver: str, port: int = 2376) -> l
 
 
 def for_shoald(options: EngineOptions) -> EngineOptions:
-    """Without what shoald does not know and would not start with: it has one storage driver, and asks no mirror.
+    """Without what shoald does not know and would not start with: it has one storage driver.
 
-    Another engine (`--local-engine`) gets them.
+    Another engine (`--local-engine`) gets it.
     """
-    return replace(options, storage_driver="", registry_mirror=[])
+    return replace(options, storage_driver="")
 
 
 def engine_port(record: Record) -> int:

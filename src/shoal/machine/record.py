@@ -9,6 +9,7 @@ import msgspec
 
 from shoal.machine.migrate import VERSION as CONFIG_VERSION
 from shoal.machine.migrate import migrated
+from shoal.model.base import known
 
 _NAMES = {
     "selinux_enabled": "SelinuxEnabled",
@@ -117,7 +118,7 @@ def parse_record(data: bytes) -> Record:
         raise ValueError("config.json is not an object")
     raw = migrated(raw)
     # What is null has its default; in the driver's own data it stays what it is.
-    return msgspec.convert({**_without_nulls(raw), "Driver": raw["Driver"]}, Record)
+    return msgspec.convert({**_without_nulls(raw), "Driver": raw["Driver"]}, known(Record))
 
 
 def _without_nulls(value: Any) -> Any:

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
 
-from shoal.model.base import Struct
+from shoal.model.base import Struct, known
 from shoal.model.objects import StoreObject, Version
 from shoal.store.view import KINDS, kind_of, name_of
 
@@ -33,7 +33,7 @@ WATCHED = (LEADER_KEY, b"/p")
 _FORMAT = 1
 _HEADER = 1 + 4 + 12
 _encoder = msgspec.msgpack.Encoder()
-_decoders = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in KINDS.items()}
+_decoders = {kind: msgspec.msgpack.Decoder(known(type_)) for kind, type_ in KINDS.items()}
 
 
 class StoreKeys(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -12,6 +13,8 @@ PARENT = "shoal.machines"
 """The cgroup above all machines, in every hierarchy; goes when the last machine goes."""
 
 _ATTEMPTS = 20
+_GONE = (errno.ENOENT, errno.ENODEV)
+"""What using a cgroup fails with that is not there, or that goes while one of its files is open."""
 
 _V1_CONTROLLERS = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls", "net_prio",
                    "perf_event", "hugetlb", "rdma", "misc", "dmem"}  # fmt: skip
@@ -71,9 +74,9 @@ def _create_in(hierarchy: Hierarchy, name: str, *, alone: bool) -> Path:
                     enable_controllers(above)
                 _make(directory, above, hierarchy)
             break
-        except FileNotFoundError:
+        except OSError as fault:
             # The last of the other machines went just now, and the parent with it.
-            if attempt == _ATTEMPTS - 1:
+            if fault.errno not in _GONE or attempt == _ATTEMPTS - 1:
                 raise
     return parent / name
 
