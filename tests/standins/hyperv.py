@@ -62,10 +62,7 @@ class Register:
 
     def state(self, number: str) -> str:
         """What it is doing."""
-        folder = run_folder(number)
-        if not vm.running(folder):
-            return "off"
-        return "paused" if vm.command(folder, "query-status")[0]["status"] == "paused" else "running"
+        return {None: "off", True: "paused", False: "running"}[vm.paused(run_folder(number))]
 
     def switch(self, name: str) -> dict[str, Any]:
         """The switch of this name."""

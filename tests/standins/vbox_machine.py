@@ -278,8 +278,7 @@ def showvminfo(register: Register, arguments: list[str]) -> str:
 
 def state(machine: dict[str, Any]) -> str:
     """What it is doing, in VirtualBox's words."""
-    folder = run_folder(machine)
-    if not vm.running(folder):
+    paused = vm.paused(run_folder(machine))
+    if paused is None:
         return str(machine["last"])
-    (status,) = vm.command(folder, "query-status")
-    return "paused" if status["status"] == "paused" else "running"
+    return "paused" if paused else "running"

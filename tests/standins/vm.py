@@ -58,6 +58,21 @@ def running(folder: Path) -> bool:
     return bool(_started(run["pid"]) == run["started"])
 
 
+def paused(folder: Path) -> bool | None:
+    """Whether its processor is stopped; None when the machine does not run, or ended while it was asked."""
+    if not running(folder):
+        return None
+    try:
+        (status,) = command(folder, "query-status")
+    except VmError:
+        status = None
+    if status is None:
+        if wait_for(lambda: not running(folder), 10):
+            return None
+        raise VmError("QEMU does not answer")
+    return bool(status["status"] == "paused")
+
+
 def since(folder: Path) -> float:
     """When it was started, in seconds since 1970."""
     return float(json.loads((folder / RUN).read_text())["at"])
