@@ -194,14 +194,15 @@ def test_options_are_honoured_or_refused(shoal: Daemon) -> None:
     ):
         said = shoal.try_docker("run", "--rm", option, IMAGE, "true")
         assert (said.returncode, words in said.stderr.decode()) == (125, True), said.stderr
-    for option in ("--userns=host", "--annotation=a=b", "--device-cgroup-rule=c 1:11 r"):
+    for option in ("--userns=host", "--device-cgroup-rule=c 1:11 r"):
         shoal.docker("run", "--rm", option, IMAGE, "true")
     mac = "92:d0:c6:0a:29:33"
     shoal.docker("network", "create", "hardware")
     body = {"Image": IMAGE, "Cmd": ["cat", "/sys/class/net/eth0/address"], "MacAddress": mac,
-            "HostConfig": {"NetworkMode": "hardware"}}  # fmt: skip
+            "HostConfig": {"NetworkMode": "hardware", "Annotations": {"a": "b"}}}  # fmt: skip
     api = shoal.client().api
     made = api._result(api._post_json(api._url("/containers/create"), data=body), json=True)
+    assert shoal.docker("inspect", "-f", "{{json .HostConfig.Annotations}}", made["Id"]).strip() == '{"a":"b"}'
     assert shoal.docker("start", "-a", made["Id"]).strip() == mac
     shoal.docker("rm", made["Id"])
     shoal.docker("network", "rm", "hardware")

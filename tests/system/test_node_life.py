@@ -283,6 +283,17 @@ async def test_a_killed_etcd_comes_back(lab: Lab) -> None:
     assert {"kept", "later"} <= {network.spec.name for network in control(one).list_networks()}
 
 
+async def test_a_manager_whose_etcd_lost_the_others_looks_for_them(lab: Lab) -> None:
+    """Also with a session: managers that moved were left for good by the one whose node found the leader quickly."""
+    one = await lab.on("one")
+    await one.init()
+    life = node_of(one)._life
+    assert life is not None and life.manager is not None
+    await until(lambda: not life._is_lost())
+    life.manager.store.following = False
+    assert life._is_lost()
+
+
 async def _makes_network(machine: Machine, name: str) -> bool:
     """Whether it is there; it is not while there is nobody to write."""
     with suppress(ShoalError):

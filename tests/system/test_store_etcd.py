@@ -168,7 +168,9 @@ async def test_without_a_quorum_commits_are_unavailable_and_a_new_cluster_can_be
             await _joined(others, tmp_path, "m2", first[1])
             async with open_store(first[1], KEYS, CLOCK) as store:
                 await store.commit([Put(service("kept"))])
+                await until(lambda: store.following)
                 await others.aclose()
+                await until(lambda: not store.following)
                 with pytest.raises(Unavailable, match="The swarm does not have a leader"):
                     await store.commit([Put(service("lost"))])
     async with member(tmp_path / "m1", "m1", force_new_cluster=True) as (_, client):

@@ -16,7 +16,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self, cast
+from typing import IO, NamedTuple, cast
 
 import msgspec
 
@@ -54,16 +54,41 @@ class Manifest(msgspec.Struct, frozen=True):
     files: list[Entry]
 
 
-class _Header(tarfile.TarInfo):
-    """The header of a plain file, or of a long name before one. For others tarfile would read as much as they say."""
+class _Members:
+    """The plain files of a tar, in its order. (tarfile itself reads as much of a header as the header says.)"""
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Raises MachineError for every other kind."""
-        header = super().frombuf(buf, encoding, errors)
-        long_name = header.type == tarfile.GNUTYPE_LONGNAME and header.size <= _LONGEST_NAME
-        if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) and not long_name:
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream = stream
+        self._left, self._padding = 0, 0
+
+    def next(self) -> tarfile.TarInfo | None:
+        """The header of the next file, None behind the last; what the one before holds must have been read.
+
+        Raises MachineError for whatever is no plain file, tarfile.TarError for what is no header.
+        """
+        header = self._header()
+        if header is not None and header.type == tarfile.GNUTYPE_LONGNAME and header.size <= _LONGEST_NAME:
+            name = self.read(header.size).partition(b"\0")[0].decode(errors="surrogateescape")
+            header = self._header()
+            if header is not None:
+                header.name = name
+        if header is not None and (header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or header.size < 0):
             raise MachineError(f"it holds {header.name!r}, which is no plain file")
+        return header
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes of the file."""
+        data = self._stream.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def _header(self) -> tarfile.TarInfo | None:
+        self._stream.read(self._padding)
+        block = self._stream.read(tarfile.BLOCKSIZE)
+        if len(block) < tarfile.BLOCKSIZE or not any(block):
+            return None
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        self._left, self._padding = header.size, -header.size % tarfile.BLOCKSIZE
         return header
 
 
@@ -146,43 +171,36 @@ def _stretches(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
 def unpack(source: IO[bytes], directory: Path) -> Manifest:
     """Read an archive into the empty `directory`. Raises MachineError for whatever is not as it should be."""
     try:
-        with (
-            gzip.GzipFile("", "rb", fileobj=source) as opened,
-            tarfile.open(fileobj=opened, mode="r|", tarinfo=_Header) as tar,
-        ):
-            manifest = _manifest(tar)
+        with gzip.GzipFile("", "rb", fileobj=source) as opened:
+            members = _Members(opened)
+            manifest = _manifest(members)
             check(manifest, shutil.disk_usage(directory).free)
             for entry in manifest.files:
-                _unpack_one(tar, entry, directory)
-            if tar.next() is not None:
+                _unpack_one(members, entry, directory)
+            if members.next() is not None:
                 raise MachineError("it holds more than its list says")
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, msgspec.DecodeError) as fault:
         raise MachineError(f"not an exported machine, or damaged: {fault}") from fault
     return manifest
 
 
-def _manifest(tar: tarfile.TarFile) -> Manifest:
-    content = _member(tar, _MANIFEST, None)
-    data = content.read(_LARGEST_MANIFEST + 1)
-    if len(data) > _LARGEST_MANIFEST:
+def _manifest(members: _Members) -> Manifest:
+    if _next(members, _MANIFEST).size > _LARGEST_MANIFEST:
         raise MachineError("its list of files is too long")
-    raw = msgspec.json.decode(data)
+    raw = msgspec.json.decode(members.read(_LARGEST_MANIFEST))
     if isinstance(raw, Mapping) and raw.get("format") != FORMAT:
         raise MachineError(f"it was made by another version: format {raw.get('format')}, this one knows {FORMAT}")
     return msgspec.convert(raw, known(Manifest))
 
 
-def _member(tar: tarfile.TarFile, path: str, size: int | None) -> IO[bytes]:
-    """The next member, which must be this file."""
-    member: Any = tar.next()
+def _next(members: _Members, path: str) -> tarfile.TarInfo:
+    """The next file, which must be this one."""
+    member = members.next()
     if member is None:
         raise MachineError(f"{path} is missing in it")
-    plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and member.sparse is None
-    if not plain or member.name != path or (size is not None and member.size != size):
-        raise MachineError(f"it holds {member.name!r} where {path!r} should be, or that is no plain file of its length")
-    content = tar.extractfile(member)
-    assert content is not None
-    return content
+    if member.name != path:
+        raise MachineError(f"it holds {member.name!r} where {path!r} should be")
+    return member
 
 
 def check(manifest: Manifest, room: int) -> None:
@@ -217,8 +235,9 @@ def _check_path(path: str) -> None:
         raise MachineError(f"it holds a file of the name {path!r}, which is not taken")
 
 
-def _unpack_one(tar: tarfile.TarFile, entry: Entry, directory: Path) -> None:
-    content = _member(tar, entry.path, entry.stored)
+def _unpack_one(members: _Members, entry: Entry, directory: Path) -> None:
+    if _next(members, entry.path).size != entry.stored:
+        raise MachineError(f"{entry.path} is not as long in it as its list says")
     target = directory.joinpath(*entry.path.split("/"))
     try:
         for parent in reversed(target.relative_to(directory).parents):
@@ -233,7 +252,7 @@ def _unpack_one(tar: tarfile.TarFile, entry: Entry, directory: Path) -> None:
             file.seek(offset)
             left = length
             while left:
-                block = content.read(min(left, _BLOCK))
+                block = members.read(min(left, _BLOCK))
                 if not block:
                     raise MachineError(f"{entry.path} ends too early in it")
                 file.write(block)

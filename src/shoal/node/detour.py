@@ -75,7 +75,7 @@ async def take_detours(local: Local, claims: dict[str, str], is_lost: Callable[[
     """Keep the kernel's rules as they should be, until cancelled.
 
     `claims`: where managers say that they are; those that etcd knows by now are taken out. `is_lost`: this manager's
-    store has not come up, or there is no leader.
+    store has not come up, or its etcd or its agent has no leader.
     """
     now = asyncio.get_running_loop().time
     missing, settled = now() + PATIENCE, 0.0

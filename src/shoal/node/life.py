@@ -220,7 +220,10 @@ class Life:
         ]
 
     def _is_lost(self) -> bool:
-        return not self.agent.connected.is_set() or (self.local.identity.is_manager and self.manager is None)
+        """No session with a leader; or a manager whose store is not up, or whose etcd has lost the others."""
+        if not self.agent.connected.is_set():
+            return True
+        return self.local.identity.is_manager and (self.manager is None or not self.manager.store.following)
 
     # --- the machine's address ----------------------------------------------------------------------------------------
 

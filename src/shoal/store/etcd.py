@@ -41,6 +41,8 @@ class EtcdStore:
         """The id of the node that leads, as far as this manager has heard; empty before the first."""
         self.leader_token = 0
         """The fence token of that leadership."""
+        self.following = False
+        """Whether what is written arrives here: it does not while this manager's etcd has no leader."""
         self._client = client
         self._codec = Codec(keys)
         self._clock = clock
@@ -150,6 +152,7 @@ class EtcdStore:
                 await isolated(self._watch())
             except (ShoalError, EtcdError) as fault:
                 logger.debug("the store's watch broke: %s", fault)
+            self.following = False
             if self.view.revision > known:
                 waits = backoff(0.02, 0.25)
             await asyncio.sleep(next(waits))
@@ -160,6 +163,7 @@ class EtcdStore:
         # drop the deletions in it (etcd 3.4); this way it is reported.
         async with aclosing(self._client.watch(*WATCHED, self.view.revision)) as responses:
             async for response in responses:
+                self.following = True
                 if response.compact_revision:
                     logger.info("the store's watch fell behind: reading everything again")
                     await self.load()
