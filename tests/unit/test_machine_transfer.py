@@ -386,6 +386,35 @@ def test_headers_that_say_how_much_is_to_be_read_are_refused(tmp_path: Path) -> 
         archive.unpack(sink, tmp_path)
 
 
+@pytest.mark.parametrize("end", [slice(None, -20), slice(None, -8), slice(None, -1)])
+def test_an_archive_without_its_end_is_refused(end: slice, tmp_path: Path) -> None:
+    """Also when all files were there: the checksum behind them tells whether they are what was written."""
+    sink = io.BytesIO()
+    archive.write(sink, "access", "m", "2026", [archive.Source("a", b"a" * 5000)])
+    with pytest.raises(MachineError, match="damaged"):
+        archive.unpack(io.BytesIO(sink.getvalue()[end]), tmp_path)
+
+
+def test_an_archive_with_something_behind_its_end_is_refused(tmp_path: Path) -> None:
+    """Whatever it is: nobody asked for it, and it could be without end."""
+    sink = io.BytesIO()
+    archive.write(sink, "access", "m", "2026", [archive.Source("a", b"a" * 5000)])
+    more = gzip.compress(gzip.decompress(sink.getvalue()) + bytes(tarfile.RECORDSIZE))
+    with pytest.raises(MachineError, match="more than its list says"):
+        archive.unpack(io.BytesIO(more), tmp_path)
+
+
+@pytest.mark.parametrize("size", [-1, -5])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_headers_of_less_than_nothing_are_refused(kind: bytes, size: int, tmp_path: Path) -> None:
+    """A tar header can hold a negative length, and reading that much is reading everything."""
+    member = tarfile.TarInfo("shoal-machine.json")
+    member.type, member.size = kind, size
+    content = gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
+    with pytest.raises(MachineError, match="is no plain file"):
+        archive.unpack(io.BytesIO(content), tmp_path)
+
+
 # --- encryption --------------------------------------------------------------------------------------------------------
 
 

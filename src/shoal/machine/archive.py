@@ -72,7 +72,7 @@ class _Members:
             header = self._header()
             if header is not None:
                 header.name = name
-        if header is not None and (header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or header.size < 0):
+        if header is not None and header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             raise MachineError(f"it holds {header.name!r}, which is no plain file")
         return header
 
@@ -88,6 +88,8 @@ class _Members:
         if len(block) < tarfile.BLOCKSIZE or not any(block):
             return None
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        if header.size < 0:  # a stream takes that for: everything
+            raise MachineError(f"it holds {header.name!r}, which is no plain file")
         self._left, self._padding = header.size, -header.size % tarfile.BLOCKSIZE
         return header
 
@@ -177,7 +179,8 @@ def unpack(source: IO[bytes], directory: Path) -> Manifest:
             check(manifest, shutil.disk_usage(directory).free)
             for entry in manifest.files:
                 _unpack_one(members, entry, directory)
-            if members.next() is not None:
+            # Nothing but the last record's padding is left; behind it gzip compares its checksum.
+            if members.next() is not None or len(opened.read(tarfile.RECORDSIZE)) == tarfile.RECORDSIZE:
                 raise MachineError("it holds more than its list says")
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, msgspec.DecodeError) as fault:
         raise MachineError(f"not an exported machine, or damaged: {fault}") from fault
