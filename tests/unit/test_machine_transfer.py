@@ -386,6 +386,15 @@ def test_headers_that_say_how_much_is_to_be_read_are_refused(tmp_path: Path) -> 
         archive.unpack(sink, tmp_path)
 
 
+@pytest.mark.parametrize("blocks", range(2 * tarfile.RECORDSIZE // tarfile.BLOCKSIZE))
+def test_an_archive_may_end_anywhere_in_a_record(blocks: int, tmp_path: Path) -> None:
+    """tar fills its last record up with zeros, from one block to a whole record of them behind the first."""
+    sink = io.BytesIO()
+    archive.write(sink, "access", "m", "2026", [archive.Source("a", b"a" * blocks * tarfile.BLOCKSIZE)])
+    archive.unpack(io.BytesIO(sink.getvalue()), tmp_path)
+    assert (tmp_path / "a").stat().st_size == blocks * tarfile.BLOCKSIZE
+
+
 @pytest.mark.parametrize("end", [slice(None, -20), slice(None, -8), slice(None, -1)])
 def test_an_archive_without_its_end_is_refused(end: slice, tmp_path: Path) -> None:
     """Also when all files were there: the checksum behind them tells whether they are what was written."""

@@ -179,8 +179,8 @@ def unpack(source: IO[bytes], directory: Path) -> Manifest:
             check(manifest, shutil.disk_usage(directory).free)
             for entry in manifest.files:
                 _unpack_one(members, entry, directory)
-            # Nothing but the last record's padding is left; behind it gzip compares its checksum.
-            if members.next() is not None or len(opened.read(tarfile.RECORDSIZE)) == tarfile.RECORDSIZE:
+            # Nothing but the last record's padding is left, at most a record; behind it gzip compares its checksum.
+            if members.next() is not None or len(opened.read(tarfile.RECORDSIZE + 1)) > tarfile.RECORDSIZE:
                 raise MachineError("it holds more than its list says")
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, msgspec.DecodeError) as fault:
         raise MachineError(f"not an exported machine, or damaged: {fault}") from fault
