@@ -15,10 +15,12 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from shoal.engine.engine import Engine
 from shoal.engine.logs import LogOptions
 from shoal.model.container import ContainerConfig, ContainerRestartPolicy, HostConfig
+from shoal.model.errors import ShoalError
 from tests.system.engine_setup import IMAGE, Place, clear, engine_at, mounts_below, output, run
 from tests.waiting import until, until_sync
 
@@ -312,6 +314,31 @@ async def test_killed_conmon_takes_its_container_along() -> None:
             os.kill(int((where.options.exec_root / "c" / container.id / "conmon.pid").read_text()), signal.SIGKILL)
             assert await engine.containers.wait(container.id) == (255, "")
             assert mounts_below(where.root) == []
+
+
+async def test_a_crun_that_is_killed_late_is_noticed() -> None:
+    """Killed when the container's process is there already: the start fails at once, nothing is left, and a next one
+    succeeds. conmon alone would wait for that process to say something, and it for being released."""
+    with place() as where:
+        armed = where.root / "armed"
+        crun = where.root / "crun"
+        crun.write_text(f"""#!/bin/sh
+            /usr/bin/crun "$@"
+            case "$*" in *" create "*) [ ! -e {armed} ] || kill -9 $$;; esac
+        """)
+        crun.chmod(0o755)
+        where.options = replace(where.options, crun=str(crun))
+        async with last_engine(where) as engine:
+            armed.touch()
+            with pytest.raises(ShoalError, match="unable to start container process: crun or conmon was killed"):
+                async with asyncio.timeout(30):  # far less than creating may take
+                    await run(engine, "sleep", "1000")
+            assert mounts_below(where.root) == []
+            until_sync(lambda: not processes_of(where))
+            armed.unlink()
+            (container,) = engine.containers.list()
+            await engine.containers.start(container.id)
+            assert engine.containers.find(container.id).state.running
 
 
 async def test_restart_policy_runs_it_again() -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from shoal.engine import device_filter, limits
@@ -170,6 +172,12 @@ class Cgroups:
             if "cgroup.procs" in names:
                 pids += [int(line) for line in Path(where, "cgroup.procs").read_text().split()]
         return pids
+
+    def kill(self, path: str) -> None:
+        """Kill every process in `path` and below it."""
+        for pid in self.processes(path):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def freeze(self, path: str, frozen: bool) -> None:
         """Stop or continue every process in `path`. Raises ShoalError where the kernel cannot."""

@@ -24,6 +24,10 @@ from shoal.model.base import Struct, decode
 from shoal.model.errors import ShoalError
 
 _CREATE_TIMEOUT = 120.0
+_LOOK = 1.0
+"""Seconds between two looks at whether the crun that creates a container is still there."""
+_CREATOR = "creator.pid"
+"""The file in a bundle with the process id of the crun that creates the container."""
 COPY_LIFETIME = 60.0
 """Seconds after which nobody needs crun's copy of itself any more; it needs a thousandth of that."""
 
@@ -50,6 +54,7 @@ def write_runtime(options: EngineOptions, cgroups: Cgroups) -> Path:
     """Write the script that conmon and exec run as runtime: `runtime <cgroup path> <crun's arguments>`."""
     copies = _place_for_copies(options)
     lines = ["#!/bin/sh", "set -e", f"export _LIBCONTAINER_STATEDIR={shlex.quote(str(copies))}", "g=$1", "shift"]
+    lines.append(f'[ "$1" != create ] || echo $$ >{_CREATOR}')  # conmon runs it in the bundle
     lines += [f'echo 0 >{shlex.quote(root)}/"$g"/{name}' for root, name in cgroups.join_files()]
     root = options.exec_root / "crun"
     crun = f"{shlex.quote(options.crun)} --cgroup-manager disabled --root {shlex.quote(str(root))}"
@@ -79,7 +84,7 @@ class Conmon:
     """Starts conmon processes and reads what they leave behind. Everything here blocks: call it in a thread."""
 
     def __init__(self, options: EngineOptions, cgroups: Cgroups) -> None:
-        self._options = options
+        self._options, self._cgroups = options, cgroups
         self.runtime = write_runtime(options, cgroups)
         self._exits = options.exec_root / "exits"
         self._exits.mkdir(exist_ok=True, mode=0o700)
@@ -105,11 +110,11 @@ class Conmon:
                 self._spawn(args, bundle, writer)
             finally:
                 os.close(writer)
-            answer = _read_answer(reader)
+            answer = self._read_answer(reader, bundle, cgroup)
         finally:
             os.close(reader)
         if answer.data <= 0:
-            raise RuntimeFailure(answer.message.strip() or "conmon failed")
+            raise RuntimeFailure(answer.message.strip() or "crun or conmon was killed")
         conmon = int((bundle / "conmon.pid").read_text())
         return Started(
             pid=answer.data, pid_started=linux.start_time(answer.data), conmon=conmon,
@@ -122,6 +127,29 @@ class Conmon:
         environment = {**ENVIRONMENT, "_OCI_SYNCPIPE": str(sync)}
         subprocess.run(args, env=environment, pass_fds=(sync,), cwd=bundle, start_new_session=True, check=False,
                        stdin=null, stdout=null, stderr=null)  # fmt: skip
+
+    def _read_answer(self, reader: int, bundle: Path, cgroup: str) -> _Answer:
+        """What conmon says when its crun has ended.
+
+        Where crun was killed late, conmon first reads its complaint to the end, which the container's process keeps
+        open for as long as it waits to be released: without end. So that one is killed as well.
+        """
+        deadline = time.monotonic() + _CREATE_TIMEOUT
+        data, alone = b"", False
+        while b"\n" not in data:
+            ready, _, _ = select.select([reader], [], [], _LOOK)
+            if ready:
+                chunk = os.read(reader, 65536)
+                if not chunk:
+                    break
+                data += chunk
+            elif time.monotonic() > deadline:
+                raise RuntimeFailure("timed out waiting for the container to be created")
+            elif alone:  # for a whole look: conmon had the time to answer, if it had anything to say
+                self._cgroups.kill(cgroup)
+            else:
+                alone = _creator_gone(bundle)
+        return decode(data, _Answer) if data.strip() else _Answer()
 
     def await_loop(self, id: str) -> None:
         """Wait until conmon hears of those who attach: one that is still on its way there when the container ends never
@@ -192,18 +220,13 @@ class Conmon:
         return [entry.name for entry in os.scandir(folder)] if folder.exists() else []
 
 
-def _read_answer(reader: int) -> _Answer:
-    deadline = time.monotonic() + _CREATE_TIMEOUT
-    data = b""
-    while b"\n" not in data:
-        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise RuntimeFailure("timed out waiting for the container to be created")
-        chunk = os.read(reader, 65536)
-        if not chunk:
-            break
-        data += chunk
-    return decode(data, _Answer) if data.strip() else _Answer()
+def _creator_gone(bundle: Path) -> bool:
+    """Whether the crun that creates the container of `bundle` has begun and ended, and conmon knows it."""
+    try:
+        creator, conmon = (int((bundle / name).read_text()) for name in (_CREATOR, "conmon.pid"))
+    except (OSError, ValueError):
+        return False  # not yet begun
+    return linux.parent(creator) != conmon
 
 
 def _remove_flat(folder: Path) -> None:

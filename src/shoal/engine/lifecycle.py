@@ -7,9 +7,7 @@ asks `restart` what follows. So nobody may wait for an exit while holding the lo
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal as signals
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -124,9 +122,7 @@ class Lifecycle:
         context = self._context
         with suppress(Exception):
             await context.networks.close(entry.id)
-        for pid in context.cgroups.processes(entry.record.cgroup):  # created, and not to run after all
-            with suppress(ProcessLookupError):
-                os.kill(pid, signals.SIGKILL)
+        context.cgroups.kill(entry.record.cgroup)  # created, and not to run after all
         with suppress(Exception):
             await context.workers.run(context.launcher.clean, entry.record)
         explained = self._explained(entry, fault)
@@ -223,9 +219,7 @@ class Lifecycle:
         context.records.observe(entry, replace(entry.record, container=replace(container, networks=kept, ports={})))
 
     async def _kill_all(self, entry: Entry) -> None:
-        for pid in self._context.cgroups.processes(entry.record.cgroup):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signals.SIGKILL)
+        self._context.cgroups.kill(entry.record.cgroup)
         await linux.ended(entry.record.pid, entry.record.pid_started)
 
     async def _restart_later(self, entry: Entry, delay: float) -> None:

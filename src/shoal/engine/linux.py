@@ -51,11 +51,22 @@ def start_time(pid: int) -> int:
 
     A process id with its start time is unique, an id alone is used again.
     """
+    fields = _stat(pid)
+    return 0 if not fields or fields[0] in "ZX" else int(fields[19])
+
+
+def parent(pid: int) -> int:
+    """The process whose child `pid` is; 0 when there is no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the third, the state, on; none when there is no such process."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return 0
-    return 0 if fields[0] in "ZX" else int(fields[19])
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 async def ended(pid: int, started: int) -> None:
