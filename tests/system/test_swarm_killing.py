@@ -136,7 +136,10 @@ def reached(swarm: Lab, name: str, number: int) -> None:
 def leftovers(swarm: Lab) -> None:
     """Nothing of removed services is on the machines: containers, processes, sandboxes, mounts, cgroups."""
     for name in ALL:
-        (container,) = until_sync(lambda name=name: only_one(swarm, name), 30, 0.1)
+        try:
+            (container,) = until_sync(lambda name=name: only_one(swarm, name), 30, 0.1)
+        except AssertionError:
+            raise AssertionError(f"{name}:\n{swarm.docker(name, 'ps', '-a')}\n{swarm.log(name)[-5000:]}") from None
         found = left(swarm, name, container)
         deadline = time.monotonic() + 10
         while found and time.monotonic() < deadline:
