@@ -10,6 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy this computer is: emulated machines run beside. Built on the profile that
+# hypothesis takes by itself, which in CI is the same every time.
+settings.register_profile("shoal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shoal")
 
 DAEMONS = ("etcd", "conmon", "crun", "shoald", "docker-registry", "dockerd", "containerd", "redis-server", "sshd",
            "qemu-system-x86_64")  # fmt: skip

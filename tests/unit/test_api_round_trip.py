@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.api import present
@@ -97,7 +97,6 @@ def read_back(shown: Any, kind: Any) -> Any:
     return decode_body(json.dumps(shown).encode(), kind)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(built(ServiceSpec))
 def test_a_service_spec_survives_the_client(spec: ServiceSpec) -> None:
     """Printed, read back and converted, a stored service spec equals itself."""

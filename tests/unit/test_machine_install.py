@@ -135,7 +135,7 @@ def test_the_unit_lets_containers_outlive_the_daemon() -> None:
 words_of_flags = st.lists(st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"]), min_size=1))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(words_of_flags, st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True), st.text(
     st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"])), max_size=3))  # fmt: skip
 def test_the_launcher_hands_on_every_flag_and_variable_as_it_is(

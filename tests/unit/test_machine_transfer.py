@@ -451,7 +451,7 @@ def test_what_was_sealed_is_opened(length: int) -> None:
     assert unseal(seal(data, "p"), "p") == data
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(len(sealed.MAGIC), len(SEALED) - 1), st.integers(1, 255))
 def test_a_changed_byte_is_noticed(position: int, change: int) -> None:
     """A file that was changed anywhere is not opened."""

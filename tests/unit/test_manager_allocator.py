@@ -156,7 +156,7 @@ def test_a_network_without_room_says_so_and_goes_on_when_there_is() -> None:
         max_size=14,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_address_is_ever_given_twice(steps: list[tuple[str, int]]) -> None:
     """Whatever comes and goes, no two hold one address, and at the end everything is free again."""
     world = World(node("a"), node("b"), WEBNET)

@@ -245,7 +245,7 @@ def test_a_global_service_restarts_on_the_same_node_but_not_on_a_paused_one() ->
 
 
 @given(limit=st.integers(0, 6), failures=st.integers(0, 9), attempts=st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_history_is_kept_up_to_the_limit(limit: int, failures: int, attempts: int) -> None:
     """Of a slot as many tasks are kept as the limit says, never none; with a limit of attempts one more than that."""
     world = World(node("a"))
@@ -419,7 +419,7 @@ class Agent:
     delay=st.integers(0, 3),
     moves=st.lists(st.tuples(st.integers(0, 20), st.booleans(), st.integers(0, 2)), max_size=60),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_updates_never_do_too_much_at_once(
     replicas: int, parallelism: int, order: str, delay: int, moves: list[tuple[int, bool, int]]
 ) -> None:
@@ -460,7 +460,7 @@ def test_updates_never_do_too_much_at_once(
         max_size=25,
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_states_only_rise_and_the_swarm_always_comes_to_rest(seed: list[tuple[str, int]]) -> None:
     """Whatever happens, no decision lowers a state, and when all is well again everything runs as asked."""
     world = World(node("a"), node("b"), node("c"))

@@ -48,7 +48,7 @@ def reserve(cpus: float = 0, memory: int = 0, **kinds: int) -> ResourceRequireme
 
 
 @given(nodes=st.integers(1, 9), counts=st.lists(st.integers(0, 30), min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_without_constraints_the_spread_is_even(nodes: int, counts: list[int]) -> None:
     """Of each service no node has two tasks more than another, however many services there are."""
     world = World(*(node(f"n{i}") for i in range(nodes)))
@@ -66,7 +66,7 @@ def test_without_constraints_the_spread_is_even(nodes: int, counts: list[int]) -
     replicas=st.integers(1, 12),
     most=st.integers(0, 3),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_task_is_ever_where_it_may_not_be(
     availability: list[str], states: list[str], disks: list[str], cpus: list[int], replicas: int, most: int
 ) -> None:
