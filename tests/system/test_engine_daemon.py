@@ -317,12 +317,13 @@ async def test_killed_conmon_takes_its_container_along() -> None:
 
 
 async def test_a_crun_that_is_killed_late_is_noticed() -> None:
-    """Killed when the container's process is there already: the start fails at once, nothing is left, and a next one
-    succeeds. conmon alone would wait for that process to say something, and it for being released."""
+    """Killed when the container's process is there already: the start fails at once, nothing is left, and a next one,
+    slow but not killed, succeeds. conmon alone would wait for that process to say something, and it for its release."""
     with place() as where:
         armed = where.root / "armed"
         crun = where.root / "crun"
         crun.write_text(f"""#!/bin/sh
+            case "$*" in *" create "*) [ -e {armed} ] || sleep 3;; esac
             /usr/bin/crun "$@"
             case "$*" in *" create "*) [ ! -e {armed} ] || kill -9 $$;; esac
         """)

@@ -249,6 +249,20 @@ def test_no_process_of_a_container_hands_over_unseen(monkeypatch: pytest.MonkeyP
     assert restore._processes("c", b"/run/c") == [22]
 
 
+@pytest.mark.parametrize("name", [b"a) R 7 (b", b"\xff\xfe"])
+def test_a_process_is_known_by_any_name(name: bytes) -> None:
+    """Programs are called what they like, also in no known encoding: a container is not taken for dead for that."""
+    pid = os.getpid()
+    before, file = linux.start_time(pid), Path(f"/proc/{pid}/task/{pid}/comm")
+    kept = file.read_bytes().removesuffix(b"\n")
+    try:
+        file.write_bytes(name)
+        assert linux.start_time(pid) == before > 0
+        assert linux.parent(pid) == os.getppid()
+    finally:
+        file.write_bytes(kept)
+
+
 def test_who_attaches_is_waited_for_until_conmon_listens(tmp_path: Path) -> None:
     """A container that ends at once is not let go before conmon reads what it is told: else it would not see who attached."""
     conmon = Conmon.__new__(Conmon)

@@ -64,7 +64,7 @@ def parent(pid: int) -> int:
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/<pid>/stat from the third, the state, on; none when there is no such process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()  # names are any bytes
     except OSError:
         return []
 

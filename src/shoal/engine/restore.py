@@ -94,8 +94,8 @@ def _processes(id: str, bundle: bytes) -> list[int]:
 
 def _belongs(pid: int, id: str, bundle: bytes) -> bool:
     try:
-        with open(f"/proc/{pid}/cgroup") as cgroups, open(f"/proc/{pid}/cmdline", "rb") as command:
-            return linux.start_time(pid) > 0 and (id in cgroups.read() or bundle in command.read())
+        with open(f"/proc/{pid}/cgroup", "rb") as cgroups, open(f"/proc/{pid}/cmdline", "rb") as command:
+            return linux.start_time(pid) > 0 and (id.encode() in cgroups.read() or bundle in command.read())
     except OSError:
         return False
 

@@ -191,7 +191,7 @@ def _processes(*, monitors: bool = False) -> list[int]:
     for name in os.listdir("/proc"):
         if name.isdigit() and name != "1":
             with suppress(OSError):
-                if monitors or Path(f"/proc/{name}/comm").read_text() != "conmon\n":
+                if monitors or Path(f"/proc/{name}/comm").read_bytes() != b"conmon\n":
                     found.append(int(name))
     return found
 
@@ -199,7 +199,7 @@ def _processes(*, monitors: bool = False) -> list[int]:
 def _listens(pid: int) -> bool:
     """Whether the process has a handler for SIGTERM, and so is doing something about it."""
     with suppress(OSError, ValueError, IndexError):
-        caught = Path(f"/proc/{pid}/status").read_text().split("SigCgt:")[1].split()[0]
+        caught = Path(f"/proc/{pid}/status").read_bytes().split(b"SigCgt:")[1].split()[0]
         return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
     return False
 
