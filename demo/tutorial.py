@@ -234,7 +234,7 @@ class Tutorial:
         url = f"http://{self.ip[machine]}/"
         curl = f"curl -s -m {5 * self.place.patience:.0f} {url}"
         self.until(curl, lambda out: "Hostname:" in out)
-        ask = f"for i in $(seq {replicas}); do {curl} | grep -o 'Hostname:</b> [0-9a-f]*'; done"
+        ask = f"for i in $(seq {replicas}); do {curl} | grep -oE 'Hostname:</b> [0-9a-f]+'; done"
         # A machine hears of a container a moment after `stack ps` does: count when it knows them all.
         first = self.until(ask, lambda out: len({*out.splitlines()}) == replicas)
         second = self.run(ask)
