@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -111,23 +112,62 @@ async def test_update_changes_limits_of_what_runs(engine: Engine) -> None:
     await engine.containers.remove(container.id, force=True)
 
 
-async def test_rotation_loses_nothing(engine: Engine) -> None:
+async def test_rotation_loses_nothing(engine: Engine, tmp_path: Path) -> None:
     """A log that is rotated while it is written and followed: each line once, and old files within the limit."""
     config = LogConfig(type="json-file", config={"max-size": "2k", "max-file": "50"})
-    script = "for i in $(seq 1 3000); do echo line $i; test $((i % 100)) = 0 && sleep 0.01; done"
-    container = await run(engine, "sh", "-c", script, host=HostConfig(log_config=config))
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    script = "for r in $(seq 30); do for i in $(seq 100); do echo line $r $i; done; read go < /gate/gate; done"
+    host = HostConfig(log_config=config, binds=[f"{tmp_path}:/gate"])
+    container = await run(engine, "sh", "-c", script, host=host)
     path = Path(container.log_path)
 
     lines, rotations = [], 0
-    async for line in engine.containers.logs(container.id, LogOptions(follow=True)):
-        lines.append(line.data)
-        if len(lines) % 100 == 0 and engine.containers.find(container.id).state.running:
-            rotations += log_rotation.rotate(engine._context, container.id, path, config)
-    wanted = [f"line {n}\n".encode() for n in range(1, 3001)]
+    with gate.open("r+b", buffering=0) as door:
+        async for line in engine.containers.logs(container.id, LogOptions(follow=True)):
+            lines.append(line.data)
+            if len(lines) % 100 == 0:  # it goes on writing, or ends, while we rotate
+                door.write(b"go\n")
+                rotations += log_rotation.rotate(engine._context, container.id, path, config)
+    wanted = [f"line {r} {i}\n".encode() for r in range(1, 31) for i in range(1, 101)]
     assert (await output(engine, container.id)).encode().splitlines(keepends=True) == wanted
     assert lines == wanted
     assert rotations > 5
     assert Path(f"{path}.1").exists()
+
+
+async def test_rotation_of_a_log_that_ended_waits_for_the_next_start(engine: Engine) -> None:
+    """Nobody writes the log of a container that has ended: it stays whole, whenever the container ended meanwhile."""
+    config = LogConfig(type="json-file", config={"max-size": "100", "max-file": "3"})
+    host = HostConfig(log_config=config)
+    container = await run(engine, "sh", "-c", "seq 100; read go; seq 101 200; cat", host=host, open_stdin=True)
+    path = Path(container.log_path)
+    numbers = [f"{n}" for n in range(1, 101)]
+
+    async def written() -> list[str]:
+        return (await output(engine, container.id)).split()
+
+    async def has_written(wanted: list[str]) -> bool:
+        return await written() == wanted
+
+    await until(lambda: has_written(numbers))
+    await engine.containers.kill(container.id)
+    await engine.containers.wait(container.id)
+    for _ in range(3):
+        assert not log_rotation.rotate(engine._context, container.id, path, config)
+        assert await written() == numbers
+    await engine.containers.start(container.id)
+    await until(lambda: has_written(numbers * 2))
+    assert log_rotation.rotate(engine._context, container.id, path, config)
+    attachment = await engine.containers.attach(container.id)
+    await attachment.write(b"go\n")
+    await until(lambda: has_written(numbers * 2 + [f"{n}" for n in range(101, 201)]))
+    assert sorted(p.name for p in path.parent.glob(f"{path.name}*")) == [path.name, f"{path.name}.1"]
+    await engine.containers.remove(container.id, force=True)
+
+
+async def test_log_options_nobody_knows_are_refused(engine: Engine) -> None:
+    """A log option that is none is named."""
     with pytest.raises(InvalidArgument, match="unknown log opt"):
         await engine.containers.create(
             "", ContainerConfig(image=IMAGE, cmd=["true"]), HostConfig(log_config=LogConfig(config={"odd": "1"}))

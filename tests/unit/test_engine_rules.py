@@ -19,7 +19,7 @@ from shoal.engine.cgroup import Cgroups
 from shoal.engine.conmon import Conmon
 from shoal.engine.events import Events
 from shoal.engine.log_rotation import limits
-from shoal.engine.logs import LONGEST, Assembler, LogOptions, LogReader
+from shoal.engine.logs import LONGEST, Assembler, LogOptions, LogReader, files
 from shoal.engine.options import EngineOptions
 from shoal.kit.clock import SystemClock
 from shoal.machine.local import cgroups as local_cgroups
@@ -180,6 +180,61 @@ def test_tail_spans_rotated_files(tmp_path: Path) -> None:
     reader = LogReader(log, LogOptions(tail=4))
     assert [line.data[:4] for line in reader.history(final=True)] == [b"2\n", b"3\n", b"xxxx", b"rest"]
     reader.close()
+
+
+def rotate_as_conmon_does(log: Path, text: str) -> None:
+    """Each old file gets the next number, the log is `.1`, and a new one takes its place."""
+    for path in files(log)[:0:-1]:
+        path.rename(log.with_suffix(f".{int(path.suffix[1:]) + 1}"))
+    os.link(log, f"{log}.1")
+    fresh = log.with_name("fresh")
+    fresh.write_bytes(entry("stdout", "F", text))
+    fresh.rename(log)
+
+
+@pytest.mark.parametrize("rotations", [1, 2, 3])
+@pytest.mark.parametrize("read", range(7))
+def test_rotation_loses_nothing_for_who_reads(tmp_path: Path, rotations: int, read: int) -> None:
+    """Wherever a reader is when the log is rotated, once or several times, it gets every line once, in order."""
+    log = tmp_path / "log"
+    log.write_bytes(entry("stdout", "F", "0"))
+    for number in (1, 2):
+        rotate_as_conmon_does(log, str(number))
+    reader = LogReader(log, LogOptions(follow=True))
+    lines = reader.history(final=False)
+    got = [line.data for _, line in zip(range(read), lines, strict=False)]
+    for number in range(3, 3 + rotations):
+        with log.open("ab") as old:  # between the reader's last look and the rotation
+            old.write(entry("stdout", "F", f"before {number}"))
+        rotate_as_conmon_does(log, str(number))
+    got += [line.data for line in [*lines, *reader.more()]]
+    reader.close()
+    later = [text for number in range(3, 3 + rotations) for text in (f"before {number}", str(number))]
+    assert got == [f"{text}\n".encode() for text in ["0", "1", "2", *later]]
+
+
+@pytest.mark.parametrize("tail", [-1, 1, 2, 3, 4])
+def test_a_rotation_under_way_shows_no_line_twice(tmp_path: Path, tail: int) -> None:
+    """While conmon has not yet opened a new file, the log and the first of the old ones are one."""
+    log = tmp_path / "log"
+    log.write_bytes(entry("stdout", "F", "0"))
+    rotate_as_conmon_does(log, "1")
+    log.with_suffix(".1").rename(f"{log}.2")
+    os.link(log, f"{log}.1")
+    reader = LogReader(log, LogOptions(tail=tail))
+    wanted = [b"0\n", b"1\n"]
+    assert [line.data for line in reader.history(final=True)] == (wanted if tail < 0 else wanted[-tail:])
+    log.write_bytes(log.read_bytes() + entry("stdout", "F", "2"))
+    assert [line.data for line in reader.more()] == [b"2\n"]
+    reader.close()
+
+
+def test_old_files_are_found_across_a_gap(tmp_path: Path) -> None:
+    """A daemon that was killed while it renumbered files leaves a number out: nothing is hidden behind it."""
+    for name in ("log", "log.2", "log.11", "log.3", "log.old", "log.3.gz"):
+        (tmp_path / name).touch()
+    assert [path.name for path in files(tmp_path / "log")] == ["log", "log.2", "log.3", "log.11"]
+    assert files(tmp_path / "none" / "log") == []
 
 
 @given(st.lists(st.tuples(st.sampled_from("PF"), st.text("abc", max_size=5)), max_size=30), st.integers(0, 12))

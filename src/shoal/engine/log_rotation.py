@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -49,10 +50,28 @@ async def keep_rotating(context: Context) -> None:
 
 
 def rotate(context: Context, id: str, path: Path, config: LogConfig) -> bool:
-    """Rotate one log if it is too large; no line is lost. Returns whether it was."""
+    """Rotate one log if it is too large and still written; no line is lost. Returns whether it was.
+
+    conmon may end before it has opened a new file: then `<log>` and `<log>.1` stay one file, which readers read once,
+    and the next rotation, if the container starts again, has only conmon to ask.
+    """
     size, count = limits(config)
     if not size or not path.exists() or path.stat().st_size < size:
         return False
+    newest = Path(f"{path}.1")
+    if not (newest.exists() and newest.samefile(path)):
+        _shift(path, count)
+    try:
+        context.conmon.control(id, "2 0 0")
+    except OSError as fault:
+        if fault.errno in (errno.ENXIO, errno.ENOENT):  # the container has ended
+            return False
+        raise
+    return True
+
+
+def _shift(path: Path, count: int) -> None:
+    """Every file gets the next number, the one with the highest is gone; the log itself keeps its name, too."""
     for number in range(count - 1, 0, -1):
         source = path if number == 1 else Path(f"{path}.{number - 1}")
         if not source.exists():
@@ -64,5 +83,3 @@ def rotate(context: Context, id: str, path: Path, config: LogConfig) -> bool:
             os.link(source, target)
         else:
             source.replace(target)
-    context.conmon.control(id, "2 0 0")
-    return True

@@ -12,6 +12,7 @@ import os
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -96,78 +97,77 @@ def _moment(text: str) -> tuple[str, datetime] | None:
 
 
 def files(log: Path) -> list[Path]:
-    """The log's files that exist, oldest first."""
-    old = []
-    number = 1
-    while (path := Path(f"{log}.{number}")).exists():
-        old.append(path)
-        number += 1
-    return [*reversed(old), *([log] if log.exists() else [])]
+    """The log's files, newest first."""
+    old = {path.suffix: path for path in log.parent.glob(f"{log.name}.*") if path.suffix[1:].isdecimal()}
+    return [path for path in [log, *(old[suffix] for suffix in sorted(old, key=lambda s: int(s[1:])))] if path.exists()]
 
 
 class LogReader:
-    """Reads a log to its present end, and on from there. Blocking; `close` it."""
+    """Reads a log to its present end, and on from there, whatever is rotated meanwhile. Blocking; `close` it."""
 
     def __init__(self, log: Path, options: LogOptions) -> None:
         self._log, self._options = log, options
         self._assembler = Assembler()
         self._pending = b""
-        self._handle: IO[bytes] | None = None
+        self._file: IO[bytes] | None = None
 
     def history(self, final: bool) -> Iterator[LogLine]:
         """The lines that are there now, the last `tail` of them; `final`: unfinished ones too."""
         lines = self._past(final)
-        if self._options.tail < 0:
-            yield from lines
-        else:
-            yield from deque(lines, maxlen=self._options.tail)
+        yield from lines if self._options.tail < 0 else deque(lines, maxlen=self._options.tail)
 
     def _past(self, final: bool) -> Iterator[LogLine]:
-        for path, offset in self._files():
-            self._open(path)
-            if self._handle is not None:
-                self._handle.seek(offset)
-            yield from self.more()
+        self._skip()
+        yield from self.more()
         if final:
             yield from self.rest()
 
-    def _files(self) -> list[tuple[Path, int]]:
-        """What to read from where; of a long log whose last lines alone are asked, only its end."""
-        options, paths = self._options, files(self._log)
+    def _skip(self) -> None:
+        """Begin near the end, if the newest file has all of the last lines that alone are asked."""
+        options = self._options
         everything = options.stdout and options.stderr and options.since is None and options.until is None
-        if options.tail >= 0 and everything and paths:
-            offset = tail_offset(paths[-1], options.tail)
-            if offset is not None:
-                return [(paths[-1], offset)]
-        return [(path, 0) for path in paths]
+        if options.tail < 0 or not everything:
+            return
+        self._open(self._log)
+        offset = tail_offset(self._file, options.tail) if self._file else None
+        if self._file and offset is not None:
+            self._file.seek(offset)
+        else:
+            self.close()
 
     def _open(self, path: Path) -> None:
         self.close()
         self._pending = b""
-        try:
-            self._handle = path.open("rb")
-        except FileNotFoundError:
-            self._handle = None
+        with suppress(FileNotFoundError):
+            self._file = path.open("rb")
 
     def more(self) -> Iterator[LogLine]:
         """The lines that came since."""
-        while self._handle is not None and (block := self._handle.read(_BLOCK)):
+        while True:
+            newest = self._successor() is None  # asked first: a file that has a successor gets no more lines
+            yield from self._rest_of_file()
+            if newest or not (successor := self._successor()):
+                return
+            self._open(successor)
+
+    def _successor(self) -> Path | None:
+        """The file after the one that is read, which rotation may have renamed, or removed as the oldest."""
+        newer = None
+        with suppress(FileNotFoundError):  # a container's log is removed with it
+            for path in files(self._log):
+                # While a log is rotated, `<log>` and `<log>.1` are one file: the newer name is met first.
+                if self._file is not None and os.path.samefile(path, self._file.fileno()):
+                    break
+                newer = path
+        return newer
+
+    def _rest_of_file(self) -> Iterator[LogLine]:
+        while self._file is not None and (block := self._file.read(_BLOCK)):
             *lines, self._pending = (self._pending + block).split(b"\n")
             for raw in lines:
                 line = self._assembler.feed(raw + b"\n")
                 if line is not None and wanted(line, self._options):
                     yield line
-
-    def rotated(self) -> bool:
-        """Whether the log's name means another file now; then that one is opened, after this was read to its end."""
-        try:
-            new = os.stat(self._log)
-        except FileNotFoundError:
-            return False
-        if self._handle is not None and os.fstat(self._handle.fileno()).st_ino == new.st_ino:
-            return False
-        self._open(self._log)
-        return True
 
     def rest(self) -> list[LogLine]:
         """Unfinished lines, when nothing more will come."""
@@ -175,25 +175,25 @@ class LogReader:
 
     def close(self) -> None:
         """Let the file go."""
-        if self._handle is not None:
-            self._handle.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
-def tail_offset(path: Path, count: int) -> int | None:
-    """Where the last `count` whole lines of the container begin in this file; None when it has not more than those."""
-    with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            found, end = 0, text.rfind(b"\n") + 1
-            while end > 0:
-                start = text.rfind(b"\n", 0, end - 1) + 1
-                fields = text[start : min(end, start + 64)].split(b" ", 3)
-                if len(fields) == 4 and fields[2] == b"F":
-                    if found == count:
-                        return end
-                    found += 1
-                end = start
+def tail_offset(file: IO[bytes], lines: int) -> int | None:
+    """Where the last `lines` whole lines of the container begin in this file; None when it has not more than those."""
+    if not os.fstat(file.fileno()).st_size:
+        return None
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        found, end = 0, text.rfind(b"\n") + 1
+        while end > 0:
+            start = text.rfind(b"\n", 0, end - 1) + 1
+            fields = text[start : min(end, start + 64)].split(b" ", 3)
+            if len(fields) == 4 and fields[2] == b"F":
+                if found == lines:
+                    return end
+                found += 1
+            end = start
     return None
 
 
@@ -221,8 +221,6 @@ async def stream(log: Path, options: LogOptions, inotify: Inotify, ended: Callab
                 over = ended() or (options.until is not None and options.until <= datetime.now(UTC))
                 async for line in _politely(reader.more()):  # `ended` was asked before: this is everything
                     yield line
-                if reader.rotated():
-                    continue
                 if over:
                     break
                 await bell.wait(1.0)
