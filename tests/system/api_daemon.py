@@ -138,7 +138,8 @@ class Daemon:
             if ids:
                 self.docker("rm", "-f", "-v", *ids)
             self.stop()
-        for folder in sorted(Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}"), reverse=True):
+        root = Path("/sys/fs/cgroup")
+        for folder in [place for place in (root, *root.iterdir()) if (place / self.cgroup).is_dir()]:
             for child in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
                 child.rmdir()
             folder.rmdir()

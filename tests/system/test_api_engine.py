@@ -87,8 +87,12 @@ def test_a_container_from_start_to_removal(shoal: Daemon) -> None:
 
 def test_logs(shoal: Daemon) -> None:
     """tail, timestamps, since and both streams; following ends with the container."""
-    script = "for i in 1 2 3; do echo out $i; echo err $i >&2; done; sleep 0.3; echo last"
-    shoal.docker("run", "-d", "--name", "logs", IMAGE, "sh", "-c", script)
+    script = "for i in 1 2 3; do echo out $i; echo err $i >&2; done; read x; echo last"
+    shoal.docker("run", "-di", "--name", "logs", IMAGE, "sh", "-c", script)
+    until_sync(lambda: shoal.docker("logs", "logs").count("\n") == 3)
+    with subprocess.Popen(shoal.host.enter(CLI, "attach", "logs"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          env=shoal.environment()) as client:  # fmt: skip
+        assert client.communicate(b"go\n", timeout=60)[0] == b"last\n"
     done = shoal.try_docker("logs", "-f", "logs")
     assert done.stdout == b"out 1\nout 2\nout 3\nlast\n"
     assert done.stderr == b"err 1\nerr 2\nerr 3\n"
@@ -253,6 +257,22 @@ def test_stats(shoal: Daemon) -> None:
     row = shoal.docker("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "busy").split()
     assert row == ["busy", "1"]
     shoal.docker("rm", "-f", "busy")
+
+
+def test_output_does_not_come_together_with_the_headers(shoal: Daemon) -> None:
+    """docker-py reads headers through a buffer that it then leaves: however late it reads, output comes separately."""
+    shoal.docker("run", "-d", "--name", "late", IMAGE, "sleep", "1000")
+    api = shoal.client().api
+    id = api.exec_create("late", ["echo", "hi"])["Id"]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(shoal.socket))
+        client.sendall(f"POST /v1.43/exec/{id}/start HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        until_sync(lambda: api.exec_inspect(id)["ExitCode"] == 0)
+        first = client.recv(65536)
+        assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert first.endswith(b"\r\n\r\n")
+        assert client.recv(65536) == b"\x01\0\0\0\0\0\0\x03hi\n"
+    shoal.docker("rm", "-f", "late")
 
 
 def test_docker_py(shoal: Daemon) -> None:

@@ -24,8 +24,10 @@ MS = 10**6
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine() -> AsyncIterator[Engine]:
-    async with engine_alone() as engine:
-        yield engine
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_rotation, "_EVERY", 3600.0)  # the tests rotate by themselves
+        async with engine_alone() as engine:
+            yield engine
 
 
 async def test_health_follows_the_probe(engine: Engine) -> None:

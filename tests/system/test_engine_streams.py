@@ -68,12 +68,17 @@ async def test_follow_tells_as_it_happens(engine: Engine) -> None:
 
 async def test_tail_since_until_and_streams(engine: Engine) -> None:
     """Logs can be cut to the last lines, to a span of time and to one stream."""
-    container = await run(engine, "sh", "-c", "echo a; echo b >&2; sleep 0.05; echo c")
-    await engine.containers.wait(container.id)
+    container = await run(engine, "sh", "-c", "echo a; echo b >&2; read x; echo c", open_stdin=True)
 
     async def got(**options: object) -> list[bytes]:
         return [line.data async for line in engine.containers.logs(container.id, LogOptions(**options))]  # type: ignore[arg-type]
 
+    async def both() -> bool:
+        return len(await got()) == 2
+
+    await until(both)  # what comes at once may be written at one moment
+    await (await engine.containers.attach(container.id)).write(b"go\n")
+    await engine.containers.wait(container.id)
     assert await got(tail=1) == [b"c\n"]
     assert await got(tail=0) == []
     assert await got(stderr=False) == [b"a\n", b"c\n"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 
 from shoal.agent.containers import EngineExecutor
 from shoal.engine.engine import Engine
+from shoal.engine.execs import ExecConfig
 from shoal.model.errors import NotFound
 from shoal.model.objects import Task, TaskStatus
 from shoal.model.service_logs import LogRequest, LogSelector
@@ -43,9 +43,17 @@ async def one_node(directory: Path) -> AsyncIterator[tuple[World, Engine, str, M
         yield w, engine, node_id, manager, running
 
 
-def task(w: World, node_id: str, command: list[str], **container: object) -> Task:
-    """A task for the node, as the scheduler leaves it."""
-    spec = ContainerSpec(image=IMAGE, command=command, stop_grace_period=10**9, **container)  # type: ignore[arg-type]
+async def execute(engine: Engine, id: str, *command: str) -> None:
+    """Run a command in a container, to its end."""
+    exec_id = await engine.containers.exec_create(id, ExecConfig(cmd=list(command), attach_stdout=True))
+    stream = await engine.containers.exec_start(exec_id)
+    assert stream is not None
+    assert [frame async for frame in stream] == []
+
+
+def task(w: World, node_id: str, command: list[str], *, grace: int = 1, **container: object) -> Task:
+    """A task for the node, as the scheduler leaves it; `grace` is in seconds."""
+    spec = ContainerSpec(image=IMAGE, command=command, stop_grace_period=grace * 10**9, **container)  # type: ignore[arg-type]
     return Task(
         id=w.ids.object_id(),
         spec=TaskSpec(container_spec=spec),
@@ -58,24 +66,19 @@ def task(w: World, node_id: str, command: list[str], **container: object) -> Tas
 
 
 async def test_five_tasks_run_at_once(tmp_path: Path) -> None:
-    """Five tasks are running well under 0.7 s after they were assigned; they carry swarm's names and labels, and
-    templates in them are filled in; they stop when they should and go when they are deleted."""
+    """Five tasks run; they carry swarm's names and labels, and templates in them are filled in; they stop when they
+    should and go when they are deleted."""
     async with one_node(tmp_path) as (w, engine, node_id, _, _):
         command = ["sh", "-c", 'trap "exit 0" TERM; echo $WHO; while :; do sleep 0.05; done']
         tasks = [
-            task(w, node_id, command, env=["WHO={{.Service.Name}}-{{.Task.Slot}}"], hostname="h-{{.Task.Slot}}")
+            task(
+                w, node_id, command, env=["WHO={{.Service.Name}}-{{.Task.Slot}}"], hostname="h-{{.Task.Slot}}", grace=30
+            )
             for _ in range(5)
         ]
-        warm = task(w, node_id, ["true"])
-        await w.store.commit([Put(warm)])
-        await w.reaches(warm.id, TaskState.COMPLETE)
-        began = time.monotonic()
         await w.store.commit([Put(one) for one in tasks])
         for one in tasks:
             await w.reaches(one.id, TaskState.RUNNING)
-        took = time.monotonic() - began
-        print(f"five tasks running after {took:.3f} s")
-        assert took < 0.7
         first = w.get_task(tasks[0].id)
         assert first.status.container_status is not None
         container = engine.containers.find(first.status.container_status.container_id)
@@ -85,14 +88,17 @@ async def test_five_tasks_run_at_once(tmp_path: Path) -> None:
         assert container.config.labels["com.docker.swarm.node.id"] == node_id
         assert first.status.container_status.pid == container.state.pid
         await until(lambda: w.get_task(first.id).status.state == TaskState.RUNNING)
-        while await output(engine, container.id) != "web-3\n":
-            await asyncio.sleep(0.01)
+
+        async def has_said_who() -> bool:
+            return await output(engine, container.id) == "web-3\n"
+
+        await until(has_said_who)
         await w.desire(first.id, TaskState.SHUTDOWN)
         stopped = await w.reaches(first.id, TaskState.SHUTDOWN)
         assert stopped.status.container_status is not None
         assert stopped.status.container_status.exit_code == 0
         await w.store.commit([Delete(w.get_task(first.id))])
-        await until(lambda: len(engine.containers.list()) == 5)
+        await until(lambda: len(engine.containers.list()) == 4)
 
 
 async def test_ends_and_failures(tmp_path: Path) -> None:
@@ -117,14 +123,18 @@ async def test_running_means_healthy(tmp_path: Path) -> None:
         check = HealthConfig(
             test=["CMD", "cat", "/tmp/well"], interval=10**8, retries=2, start_period=10**9, start_interval=10**8
         )
-        command = ["sh", "-c", "sleep 0.5; touch /tmp/well; sleep 1; rm /tmp/well; sleep 100"]
-        one = task(w, node_id, command, healthcheck=check)
+        one = task(w, node_id, ["sleep", "100"], healthcheck=check)
         await w.store.commit([Put(one)])
-        running = await w.reaches(one.id, TaskState.RUNNING)
-        assert running.status.container_status is not None
-        state = engine.containers.find(running.status.container_status.container_id).state
+        starting = await w.reaches(one.id, TaskState.STARTING)
+        await until(lambda: len(engine.containers.list()) == 1 and engine.containers.list()[0].state.running)
+        (container,) = engine.containers.list()
+        assert w.get_task(one.id).status.state == starting.status.state
+        await execute(engine, container.id, "touch", "/tmp/well")
+        await w.reaches(one.id, TaskState.RUNNING)
+        state = engine.containers.find(container.id).state
         assert state.health is not None
         assert state.health.status == "healthy"
+        await execute(engine, container.id, "rm", "/tmp/well")
         failed = await w.reaches(one.id, TaskState.FAILED)
         assert failed.status.err == "task: non-zero exit (137): dockerexec: unhealthy container"
 

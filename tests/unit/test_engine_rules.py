@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.engine import health, linux, restart, restore, rootfs
+from shoal.engine import conmon, health, linux, restart, restore, rootfs
+from shoal.engine.attach import Attachment
 from shoal.engine.cgroup import Cgroups
 from shoal.engine.conmon import Conmon
 from shoal.engine.events import Events
+from shoal.engine.layers import tree_size
 from shoal.engine.log_rotation import limits
 from shoal.engine.logs import LONGEST, Assembler, LogOptions, LogReader, files
 from shoal.engine.options import EngineOptions
+from shoal.engine.process import Workers
 from shoal.kit.clock import SystemClock
 from shoal.machine.local import cgroups as local_cgroups
 from shoal.machine.local.cgroups import Hierarchy
@@ -263,6 +268,74 @@ def test_rotation_options() -> None:
     for bad in ({"max-size": "x"}, {"max-file": "0"}, {"what": "1"}):
         with pytest.raises(InvalidArgument):
             limits(LogConfig(type="json-file", config=bad))
+
+
+async def test_a_waiter_goes_when_the_call_has_ended() -> None:
+    """What a thread does cannot be stopped: nobody clears its files away meanwhile."""
+    workers, gate, calls = Workers(1), threading.Event(), []
+
+    def call() -> None:
+        gate.wait(10)
+        calls.append("ended")
+
+    waiter = asyncio.create_task(workers.run(call))
+    await asyncio.wait([waiter], timeout=0)
+    waiter.cancel()
+    await asyncio.wait([waiter], timeout=0.01)
+    assert not waiter.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert calls == ["ended"]
+    workers.close()
+
+
+def test_a_bundle_goes_while_an_exec_ends_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that vanish or appear while a bundle is removed hinder nothing."""
+    bundle = tmp_path / "bundle"
+    (bundle / "folder").mkdir(parents=True)
+    for name in ("x-1.pid", "x-1.log", "folder/file"):
+        (bundle / name).touch()
+    scandir, rmdir = os.scandir, os.rmdir
+    late = [bundle / "x-2.pid", bundle / "x-2.log"]
+
+    def scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+        entries = list(scandir(folder))
+        (bundle / "x-1.pid").unlink(missing_ok=True)
+        return iter(entries)
+
+    def remove(folder: Path) -> None:
+        if folder == bundle and late:
+            late.pop().touch()
+        rmdir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    monkeypatch.setattr(os, "rmdir", remove)
+    conmon._remove_flat(bundle)
+    assert not bundle.exists()
+    assert not late
+
+
+async def test_the_last_output_comes_although_input_was_not_read(tmp_path: Path) -> None:
+    """A container that ends with input unread (`yes | docker run -i IMAGE head -1`) is heard to its last word."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "attach"))
+        listener.listen(1)
+        attachment = Attachment()
+        attachment.connect(tmp_path)
+        with listener.accept()[0] as conmon_side:
+            await attachment.write(b"never read")
+            conmon_side.send(b"\x02first")
+            conmon_side.send(b"\x03last")
+    assert [frame async for frame in attachment] == [(1, b"first"), (2, b"last")]
+    attachment.close()
+
+
+def test_a_file_that_vanishes_has_no_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of a running container's files: it may remove some while they are counted."""
+    (tmp_path / "stays").write_text("12345")
+    monkeypatch.setattr(os, "walk", lambda _: [(str(tmp_path), [], ["gone", "stays"])])
+    assert tree_size(tmp_path) == 5
 
 
 def test_paths_stay_inside_the_root(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ client's close_notify; see `server` for what that means.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, cast
 
 from aiohttp import web
@@ -15,8 +16,11 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_protocol import RequestHandler
 
 from shoal.api.call import Call
+from shoal.engine.linux import not_taken
 
 _HIGH_WATER = 256 * 1024
+_PATIENCE = 30.0
+"""Seconds that a client may take to read the headers before what follows is sent behind them."""
 
 
 class HijackableHandler(RequestHandler):
@@ -116,10 +120,28 @@ class HijackResponse(web.StreamResponse):
 async def hijack(call: Call, content_type: str) -> tuple[HijackResponse, Hijacked]:
     """Take over the connection of `call`. The handler returns the response when it is done; the socket then closes.
 
-    Everything that can be refused must have been refused before: what follows the headers is raw.
+    Everything that can be refused must have been refused before: what follows the headers is raw, and is to be
+    written after this has returned (see `_headers_read`).
     """
     await call.request.read()
     response = HijackResponse(content_type)
     await response.prepare(call.request)
     assert response.connection is not None
+    if call.request.transport is not None:
+        await _headers_read(call.request.transport)
     return response, response.connection
+
+
+async def _headers_read(transport: asyncio.BaseTransport) -> None:
+    """Wait until a client at a unix socket has taken the headers.
+
+    docker-py reads them through a buffer and what follows beside it: output that lies in the socket together with them
+    is lost to it. (Over TLS each write comes alone.)
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family != socket.AF_UNIX:
+        return
+    wait, deadline = 0.0002, asyncio.get_running_loop().time() + _PATIENCE
+    while not transport.is_closing() and not_taken(sock.fileno()) and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(wait)
+        wait = min(wait * 1.5, 0.05)

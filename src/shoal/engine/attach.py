@@ -74,6 +74,8 @@ class Attachment:
                 return link.recv(_PACKET)
             except BlockingIOError:
                 await readable(link.fileno())
+            except ConnectionResetError:
+                continue  # said once, of input that the container has not read; its last output comes after it
             except OSError:
                 return b""
 

@@ -7,6 +7,7 @@ crun; see `cgroup` for why.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import shlex
@@ -23,11 +24,15 @@ from shoal.kit.files import write_atomic
 from shoal.model.base import Struct, decode
 from shoal.model.errors import ShoalError
 
+log = logging.getLogger("shoal.engine")
+
 _CREATE_TIMEOUT = 120.0
 _LOOK = 1.0
 """Seconds between two looks at whether the crun that creates a container is still there."""
 _CREATOR = "creator.pid"
 """The file in a bundle with the process id of the crun that creates the container."""
+_TRIES = 100
+"""How often a bundle is emptied before it is left: whoever makes files there makes a handful."""
 COPY_LIFETIME = 60.0
 """Seconds after which nobody needs crun's copy of itself any more; it needs a thousandth of that."""
 
@@ -230,13 +235,21 @@ def _creator_gone(bundle: Path) -> bool:
 
 
 def _remove_flat(folder: Path) -> None:
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            _remove_flat(Path(entry.path))
-        else:
-            os.unlink(entry.path)
-    os.rmdir(folder)
+    """Remove a directory in which an exec, that ends with its container, makes and removes files meanwhile."""
+    for _ in range(_TRIES):
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _remove_flat(Path(entry.path))
+            else:
+                with suppress(FileNotFoundError):
+                    os.unlink(entry.path)
+        try:
+            os.rmdir(folder)
+        except OSError as fault:
+            if fault.errno != errno.ENOTEMPTY:
+                raise
+    log.error("%s cannot be removed: there are always new files in it", folder)

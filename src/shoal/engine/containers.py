@@ -77,6 +77,7 @@ class Containers(ContainerStreams, ContainerUpkeep):
         Raises NotModified when it does not run.
         """
         entry = self._find(id)
+        await _settled(entry)
         if not entry.state.running:
             raise NotModified("container already stopped")
         number = signals.parse(signal or entry.container.config.stop_signal or defaults.STOP_SIGNAL)
@@ -118,6 +119,7 @@ class Containers(ContainerStreams, ContainerUpkeep):
         """Send a signal. Raises Conflict when it does not run, InvalidArgument for a signal that is none."""
         entry = self._find(id)
         number = signals.parse(signal or "SIGKILL")
+        await _settled(entry)
         if not self._context.running(entry):
             raise Conflict(f"cannot kill container: {id}: container {entry.id} is not running")
         stop = signals.parse(entry.container.config.stop_signal or defaults.STOP_SIGNAL)
@@ -174,16 +176,15 @@ class Containers(ContainerStreams, ContainerUpkeep):
     async def remove(self, id: str, force: bool = False, volumes: bool = False) -> None:
         """Delete it; a running one only with `force` (then it is killed). Raises Conflict."""
         entry = self._find(id)
-        if entry.state.running:
-            if not force:
-                what = "paused" if entry.state.paused else "restarting" if entry.state.restarting else "running"
-                advice = "unpause and then stop" if entry.state.paused else "stop"
-                raise Conflict(
-                    f'cannot remove container "/{entry.container.name}": container is {what}: {advice} the container '
-                    "before removing or force remove"
-                )
-            await self._end(entry, signal_numbers.SIGKILL, -1)
-        await self._lifecycle.remove(entry, volumes)
+        while True:
+            await _settled(entry)
+            if force and entry.state.running:
+                await self._end(entry, signal_numbers.SIGKILL, -1)
+            try:
+                return await self._lifecycle.remove(entry, volumes)
+            except Conflict:  # without force it may not run; with it, somebody has just started it again
+                if not force:
+                    raise
 
     async def rename(self, id: str, name: str) -> None:
         """Raises Conflict for a taken name, InvalidArgument for a bad one."""
@@ -233,3 +234,9 @@ class Containers(ContainerStreams, ContainerUpkeep):
                 gone.append(container.id)
                 freed += size
         return gone, freed
+
+
+async def _settled(entry: Entry) -> None:
+    """Wait for a start that is under way: only then is it known whether the container runs."""
+    async with entry.lock:
+        pass

@@ -10,9 +10,11 @@ import json
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -27,6 +29,10 @@ from shoal.model.base import Struct
 _LIKE_FAILURE = re.compile(
     rb"^.{0,400}(not found|No such file|denied|not permitted|Invalid arg|format error|unavailable)[^\n]*\s*$"
 )
+
+
+_LOOKS = 1000
+"""How often, 2 ms apart, words that look like crun's are looked at: on a busy machine its end may take long."""
 
 
 class ExecConfig(Struct, frozen=True):
@@ -115,18 +121,26 @@ class ExecSession:
     async def refused(self, output: bytes) -> bool:
         """Whether `output`, the first there is, is crun's, that could not start the process.
 
-        crun writes to the process's standard error first and to its log a moment later, so something that looks like
-        a failure is looked at again for a while.
+        crun writes to the process's standard error first and to its log when it ends, a moment later: so something that
+        looks like a failure is looked at again, until the process is known to be another than crun.
         """
         if not _LIKE_FAILURE.search(output):
             return False
-        for _ in range(50):
+        for _ in range(_LOOKS):
             if self.failure or self.complaint():
                 return True
-            if self.info.exit_code is not None:
+            if self.info.exit_code is not None or self._runs():
                 return False
             await asyncio.sleep(0.002)
         return False
+
+    def _runs(self) -> bool:
+        """Whether crun's child has become the program that was asked for."""
+        try:
+            command = Path(f"/proc/{self.pid()}/cmdline").read_bytes()
+        except OSError:
+            return False
+        return bool(command) and b"crun" not in command
 
     def launch(self, spec: dict[str, object]) -> None:
         """Start crun; with a terminal, wait until it has sent it. Blocking."""
@@ -169,6 +183,16 @@ class ExecSession:
             return int(self.file("pid").read_text())
         except (OSError, ValueError):
             return 0
+
+    async def kill(self) -> None:
+        """SIGKILL to the process, as soon as crun has made it; then wait for its end."""
+        while self.child is not None and self.child.poll() is None:
+            if pid := self.pid():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                break
+            await asyncio.sleep(0.01)
+        await self.ended()
 
     async def ended(self) -> int:
         """Wait for the end; returns the exit code."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 import msgspec
 
@@ -60,6 +59,10 @@ class Execs:
         self._context.tell(session.entry.container, f"exec_start: {' '.join(config.cmd)}", execID=id)
         try:
             await self._context.workers.run(lambda: session.launch(self._spec(session)))
+        except asyncio.CancelledError:  # it may run, and nobody listens
+            if session.streams is not None:
+                session.streams.close()
+            raise
         except (ShoalError, OSError) as fault:
             session.finish(126)
             raise fault if isinstance(fault, ShoalError) else ShoalError(str(fault)) from fault
@@ -128,11 +131,9 @@ class Execs:
         self._sessions.pop(id, None)
 
     def kill(self, id: str) -> None:
-        """SIGKILL to the exec's process, if it still runs."""
-        session = self._sessions.get(id)
-        if session and (pid := session.pid()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, 9)
+        """SIGKILL to the exec's process, if it still runs, or once it does."""
+        if session := self._sessions.get(id):
+            self._context.spawn(f"killing exec {id[:12]}", session.kill)
 
     async def code(self, id: str) -> int:
         """Wait for the end of a started exec; its exit code."""

@@ -9,6 +9,7 @@ import functools
 import os
 import resource
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -88,11 +89,12 @@ class Launcher:
         )  # fmt: skip
 
     def clean(self, record: Record) -> None:
-        """Undo `prepare` and `create`, wherever they stopped."""
-        self._conmon.forget(record.container.id)
-        overlay.unmount(self.folder(record.container.id))
-        self._volumes.release(record.container)
-        self._cgroups.remove(record.cgroup)
+        """Undo `prepare` and `create`, wherever they stopped; where one step fails, the others are done still."""
+        with ExitStack() as steps:  # the last is the first
+            steps.callback(self._cgroups.remove, record.cgroup)
+            steps.callback(self._volumes.release, record.container)
+            steps.callback(overlay.unmount, self.folder(record.container.id))
+            steps.callback(self._conmon.forget, record.container.id)
 
     def capabilities(self, container: Container) -> list[str]:
         """The capabilities of the container's processes."""

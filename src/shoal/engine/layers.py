@@ -163,7 +163,10 @@ def tree_size(root: Path) -> int:
     total = 0
     for folder, _, names in os.walk(root):
         for name in names:
-            facts = os.lstat(os.path.join(folder, name))
+            try:
+                facts = os.lstat(os.path.join(folder, name))
+            except FileNotFoundError:  # a running container has removed it just now
+                continue
             if facts.st_ino not in seen:
                 seen.add(facts.st_ino)
                 total += facts.st_size

@@ -67,9 +67,10 @@ class Lifecycle:
         if attachments := context.attachments.pop(entry.id, []):
             for attachment in attachments:
                 attachment.connect(context.conmon.bundle(entry.id))
-            await context.workers.run(context.conmon.await_loop, entry.id)
+            with suppress(OSError):  # conmon was killed meanwhile: the watcher will notice
+                await context.workers.run(context.conmon.await_loop, entry.id)
         # The record says running already: a daemon killed right here lets the process go on at its next start.
-        if not context.conmon.release(entry.id):
+        if not await context.workers.run(context.conmon.release, entry.id):
             log.warning("container %s did not wait to be started", entry.id[:12])
         context.tell(entry.container, "start")
         self.watch(entry)
@@ -239,13 +240,21 @@ class Lifecycle:
             entry.wake.ring()
 
     async def remove(self, entry: Entry, volumes: bool) -> None:
-        """Delete a container that does not run; goes through, even if the caller leaves."""
+        """Delete a container; goes through, even if the caller leaves. Raises Conflict when it runs."""
         await self._context.finish(self._remove, entry, volumes)
 
     async def _remove(self, entry: Entry, volumes: bool) -> None:
         async with entry.lock:
-            if not entry.removing:
-                await self._delete(entry, volumes)
+            if entry.removing:
+                return
+            if (state := entry.state).running:
+                what = "paused" if state.paused else "restarting" if state.restarting else "running"
+                advice = "unpause and then stop" if state.paused else "stop"
+                raise Conflict(
+                    f'cannot remove container "/{entry.container.name}": container is {what}: {advice} the container '
+                    "before removing or force remove"
+                )
+            await self._delete(entry, volumes)
 
     async def _delete(self, entry: Entry, volumes: bool) -> None:
         context, container = self._context, entry.container

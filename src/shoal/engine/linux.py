@@ -87,6 +87,11 @@ def unread(descriptor: int) -> int:
     return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
+def not_taken(descriptor: int) -> int:
+    """How much of what was written to a unix socket the other side has not read yet; 0: nothing."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
 def settler(future: asyncio.Future[None]) -> Callable[[], None]:
     """A callback that completes `future`, once."""
 

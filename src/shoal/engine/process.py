@@ -49,7 +49,10 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     For calls whose files are cleared away, or used by the next, as soon as their caller is done.
     """
-    call = asyncio.get_running_loop().run_in_executor(None, lambda: function(*args, **kwargs))
+    return await _to_its_end(asyncio.get_running_loop().run_in_executor(None, lambda: function(*args, **kwargs)))
+
+
+async def _to_its_end(call: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:
@@ -65,9 +68,9 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads or 2 * (os.cpu_count() or 1), thread_name_prefix="engine")
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` in a thread. The call is finished even when the waiter is cancelled."""
-        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
-        return await future
+        """Call `function` in a thread. A waiter that is cancelled goes when the call has ended."""
+        loop = asyncio.get_running_loop()
+        return await _to_its_end(loop.run_in_executor(self._pool, lambda: function(*args, **kwargs)))
 
     def close(self) -> None:
         """Wait for the calls under way."""

@@ -46,7 +46,7 @@ _TUNING = (
     "--strict-reconfig-check=false",
 )
 _NORMAL = ("--heartbeat-interval=100", "--election-timeout=1000")
-_HASTY = ("--heartbeat-interval=10", "--election-timeout=100", "--unsafe-no-fsync")
+_HASTY = ("--heartbeat-interval=30", "--election-timeout=300", "--unsafe-no-fsync")
 
 
 class MemberRemoved(Exception):
