@@ -7,11 +7,14 @@ import random
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
+import pytest
+
 from shoal.kit.clock import LoopClock
 from shoal.kit.ids import SeededIds
 from shoal.kit.tasks import background
-from shoal.kit.virtual import run_virtual
+from shoal.kit.virtual import VirtualLoop, run_virtual
 from shoal.manager.dispatcher.leading import Leading
+from shoal.manager.dispatcher.sessions import Session
 from shoal.model.errors import Unavailable
 from shoal.model.objects import Cluster, Node, NodeDescription, NodeStatus, Task, TaskStatus
 from shoal.model.states import TaskState
@@ -72,6 +75,47 @@ def test_silence() -> None:
         down = await moment_of(store, lambda: node(store).status.state == "down")
         assert 2.7 <= down - last <= 3.31
         assert node(store).down_since == LoopClock().now()
+
+    tell(story, Node(id="n"))
+
+
+@pytest.mark.parametrize("stall", [0.6, 1.0, 2.4, 2.9, 3.5, 6.0])
+@pytest.mark.parametrize("begins", [step / 10 for step in range(30)])
+def test_a_manager_that_sleeps_blames_nobody(stall: float, begins: float) -> None:
+    """However long the manager's own process stands still, and whenever: nodes that beat meanwhile are not down; one
+    that fell silent is, as many seconds later as the manager slept."""
+
+    async def story(store: MemoryStore, leading: Leading) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        sessions = {id: await leading.register(id, NodeDescription(), "10.0.0.9", True, "") for id in ("n", "m")}
+
+        async def beat(session: Session) -> None:
+            while True:
+                await asyncio.sleep(leading.beat(session))
+                await asyncio.sleep(0.01)  # sent in time; read when the manager comes to it
+
+        async with background(*(beat(session) for session in sessions.values())):
+            await asyncio.sleep(10 + begins)
+            loop._jump(stall)  # the same for all that waits: nothing was run meanwhile
+            await asyncio.sleep(5)
+            assert {node(store, id).status.state for id in sessions} == {"ready"}
+
+    tell(story, Node(id="n"), Node(id="m"))
+
+
+def test_a_silent_node_is_down_although_the_manager_slept() -> None:
+    """A stall gives a node that long, and no longer."""
+
+    async def story(store: MemoryStore, leading: Leading) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        leading.beat(await leading.register("n", NodeDescription(), "10.0.0.9", True, ""))
+        last = loop.time()
+        await asyncio.sleep(1)
+        loop._jump(2.0)
+        down = await moment_of(store, lambda: node(store).status.state == "down")
+        assert 4.7 <= down - last <= 5.31
 
     tell(story, Node(id="n"))
 

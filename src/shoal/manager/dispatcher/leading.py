@@ -15,7 +15,9 @@ from shoal.manager.dispatcher import records
 from shoal.manager.dispatcher.liveness import (
     GRACE,
     GRACE_UNKNOWN,
+    SETTLE,
     STALL,
+    TICK,
     Deadlines,
     Registrations,
     heartbeat_period,
@@ -179,14 +181,18 @@ class Leading:
             self._expiry.ring()
 
     async def _expire(self) -> None:
-        """Nodes that are silent for too long are down; but if it was this process that slept, nobody is blamed."""
+        """Nodes that are silent for too long are down; but if it was this process that slept, nobody is blamed.
+
+        It looks at the clock so often that it knows how long it slept, also where no deadline passed meanwhile.
+        """
         loop = asyncio.get_running_loop()
         while True:
             moment = self._deadlines.next()
-            await self._expiry.wait(None if moment is None else max(0.0, moment - loop.time()))
-            late = loop.time() - moment if moment is not None else 0.0
+            look = None if moment is None else min(moment, loop.time() + TICK)
+            await self._expiry.wait(None if look is None else max(0.0, look - loop.time()))
+            late = loop.time() - look if look is not None else 0.0
             if late > STALL:
-                self._deadlines.delay(late)
+                self._deadlines.delay(late, loop.time() + SETTLE)
             for node_id in self._deadlines.expired(loop.time()):
                 known = self.sessions.find(node_id) is not None
                 self._registrations.forget(node_id)

@@ -12,8 +12,12 @@ GRACE = 3
 """So many periods of silence and a node is down."""
 GRACE_UNKNOWN = 6
 """The same right after a change of leaders, when agents are still looking for the new one."""
-STALL = 0.5
-"""Seconds by which a timer may be late before this process counts as stalled: what nodes sent meanwhile is unread."""
+TICK = 0.25
+"""Seconds between two looks at the clock while nodes are expected."""
+STALL = 0.1
+"""Seconds by which a look may be late before this process counts as stalled: what nodes sent meanwhile is unread."""
+SETTLE = 0.5
+"""Seconds in which, after a stall, what nodes sent is read."""
 REGISTRATIONS = 3
 REGISTRATION_WINDOW = 8.0
 """A node may register so often within so many seconds."""
@@ -48,9 +52,9 @@ class Deadlines:
     def __contains__(self, node_id: str) -> bool:
         return node_id in self._until
 
-    def delay(self, seconds: float) -> None:
-        """Give everybody so much more time."""
-        self._until = {node_id: moment + seconds for node_id, moment in self._until.items()}
+    def delay(self, seconds: float, earliest: float) -> None:
+        """Give everybody so much more time, and until `earliest` at least."""
+        self._until = {node_id: max(earliest, moment + seconds) for node_id, moment in self._until.items()}
 
     def expired(self, now: float) -> list[str]:
         """The nodes whose time is over; they are dropped."""
