@@ -305,7 +305,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(directory: Path, period: float = 0.2) -> AsyncIterator[World]:
+async def world(directory: Path, period: float = 5) -> AsyncIterator[World]:
     """A world; everything in it ends with the scope."""
     async with AsyncExitStack() as stack, background() as group:
         made = World(directory, group, stack, period)

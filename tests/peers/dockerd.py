@@ -66,7 +66,7 @@ async def dockerd() -> AsyncIterator[Dockerd]:
         with engine.log.open("wb") as log:
             process = subprocess.Popen(_command(engine), stdout=log, stderr=log, start_new_session=True)
         try:
-            await until(lambda: _answers(engine), 30)
+            await until(lambda: _answers(engine))
             await engine.docker("import", "-", IMAGE, stdin=busybox_layer())
             yield engine
         finally:
@@ -75,7 +75,8 @@ async def dockerd() -> AsyncIterator[Dockerd]:
     finally:
         subprocess.run(["ip", "netns", "delete", namespace], check=False)
         _unmount(root)
-        for group in Path("/sys/fs/cgroup").glob(f"**/{namespace}"):
+        cgroups = Path("/sys/fs/cgroup")
+        for group in [place / namespace for place in (cgroups, *cgroups.iterdir()) if (place / namespace).is_dir()]:
             for path in [*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group]:
                 path.rmdir()
         shutil.rmtree(root)

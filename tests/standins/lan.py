@@ -152,11 +152,12 @@ def serve(home: Path, name: str, config: dict[str, Any], parent: int) -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     os.close(1)
-    try:
-        _run(home, listener, dhcp)
-    finally:
+    with _alone(home, listener, dhcp):  # whoever joins from now on waits until nothing of this is left
         if dhcp:
             dhcp.close()
+        if not os.environ.get(NETNS):
+            _ip("link delete host0")  # with it goes this computer's end, now; with the namespace, some time later
+        listener.close()
 
 
 def _make_bridge(link: str, parent: int) -> None:
@@ -170,12 +171,13 @@ def _make_bridge(link: str, parent: int) -> None:
     )
 
 
-def _run(home: Path, listener: socket.socket, dhcp: Dhcp | None) -> None:
-    """Take members and answer DHCP, until the last member is gone."""
+@contextmanager
+def _alone(home: Path, listener: socket.socket, dhcp: Dhcp | None) -> Iterator[None]:
+    """Take members and answer DHCP, until the last member is gone; then, nobody can join while the body runs."""
     members: list[socket.socket] = []
     while True:
         sources = [listener, *members, *([dhcp.socket] if dhcp else [])]
-        for source in select.select(sources, [], [])[0]:
+        for source in select.select(sources, [], [], None if members else 0.05)[0]:
             if source is listener:
                 member = listener.accept()[0]
                 member.sendall(str(os.getpid()).encode())
@@ -185,8 +187,13 @@ def _run(home: Path, listener: socket.socket, dhcp: Dhcp | None) -> None:
             elif not source.recv(1):
                 members.remove(source)
         if not members:
-            with _locked(home):
+            with (home / "lan.lock").open("a") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue  # somebody joins, this network or another
                 if not select.select([listener], [], [], 0)[0]:
+                    yield
                     return
 
 
@@ -207,7 +214,8 @@ class Dhcp:
         self.socket.bind(("", 67))
 
     def close(self) -> None:
-        """Give its own address back."""
+        """Give its own address and port back."""
+        self.socket.close()
         _ip(f"address del {self._own} dev br0")
 
     def answer(self) -> None:

@@ -163,7 +163,8 @@ def watch(folder: Path, words: list[str], networks: list[dict[str, Any]]) -> Non
     os.close(1)
     child.wait()
     with suppress(FileNotFoundError):
-        (folder / RUN).unlink()
+        if json.loads((folder / RUN).read_text()) == run:  # else the next one has been started
+            (folder / RUN).unlink()
 
 
 if __name__ == "__main__":

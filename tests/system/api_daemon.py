@@ -78,7 +78,7 @@ class Daemon:
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.host.enter(*command), stdout=log, stderr=log)
-        until_sync(self._answers, 20)
+        until_sync(self._answers)
 
     def _answers(self) -> bool:
         assert self.process is not None

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from shoal.machine.files import children
 from shoal.machine.local.boot import group_name
 from shoal.machine.process import identify
 
@@ -62,10 +63,12 @@ class Shop:
             "MACHINE_LOCAL_ENGINE": str(self.store.parent / "engine"),
         }
 
-    def run(self, *words: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `shoal machine WORDS...`."""
+    def run(
+        self, *words: str, stdin: str = "", timeout: float = 170, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `shoal machine WORDS...`, for `timeout` seconds at most."""
         return subprocess.run(
-            [SHOAL, "machine", *words], input=stdin, capture_output=True, text=True, check=False, timeout=60,
+            [SHOAL, "machine", *words], input=stdin, capture_output=True, text=True, check=False, timeout=timeout,
             env={**self.environment, **environment},
         )  # fmt: skip
 
@@ -82,10 +85,13 @@ class Shop:
     def traces(self) -> list[str]:
         """Whatever is on this computer because of these machines."""
         found = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if self._ours(line)]
-        found += [str(path) for path in Path("/run/shoal-machines").glob("*") if self.prefix in path.name]
+        found += [
+            str(path) for path in children(Path("/run/shoal-machines")) if path.name.startswith(f"{self.prefix}.0-")
+        ]
         groups = Path("/sys/fs/cgroup")
-        for pattern in ("shoal.machines/*", "*/shoal.machines/*"):
-            found += [str(path) for path in groups.glob(pattern) if self._group(path.name)]
+        for hierarchy in (groups, *children(groups)):
+            if hierarchy.is_dir():
+                found += [str(path) for path in children(hierarchy / "shoal.machines") if self._group(path.name)]
         found += [line for line in _output("ip", "-br", "-4", "address") if f" {self.prefix}.1/" in line]
         for process in Path("/proc").glob("[0-9]*"):
             if identify(int(process.name)) is None:

@@ -132,11 +132,13 @@ class Server:
             self._socket.sendto(f"{self.name} {asker[0]}".encode(), asker)
 
 
-def dial(netns: str | Path, address: str, port: int, *, source: tuple[str, int] | None = None) -> socket.socket:
-    """A connection from inside a namespace; 3 seconds at most."""
+def dial(
+    netns: str | Path, address: str, port: int, *, source: tuple[str, int] | None = None, patience: float = 30
+) -> socket.socket:
+    """A connection from inside a namespace; TimeoutError after `patience` seconds."""
     with entered(netns):
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    made.settimeout(3)
+    made.settimeout(patience)
     try:
         if source:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -154,18 +156,18 @@ def talk(connection: socket.socket) -> str:
     return connection.recv(200).decode()
 
 
-def ask(netns: str | Path, address: str, port: int) -> str:
+def ask(netns: str | Path, address: str, port: int, *, patience: float = 30) -> str:
     """A server's answer over a new TCP connection."""
-    with dial(netns, address, port) as connection:
+    with dial(netns, address, port, patience=patience) as connection:
         return talk(connection)
 
 
-def ask_udp(netns: str | Path, address: str, port: int) -> str:
+def ask_udp(netns: str | Path, address: str, port: int, *, patience: float = 30) -> str:
     """A server's answer to a datagram from a new socket."""
     with entered(netns):
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with made:
-        made.settimeout(3)
+        made.settimeout(patience)
         made.connect((address, port))
         return talk(made)
 

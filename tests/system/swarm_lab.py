@@ -235,7 +235,7 @@ class Lab:
         if names := self.docker(manager, "service", "ls", "-q").split():
             self.docker(manager, "service", "rm", *names)
         for name in machines:
-            until_sync(lambda name=name: not self.docker(name, "ps", "-aq").split(), 30, 0.1)
+            until_sync(lambda name=name: not self.docker(name, "ps", "-aq").split(), 60, 0.1)
 
     # --- requests ---
 
@@ -284,7 +284,9 @@ def _safely(function: Any) -> Any:
 def _status(process: Path, key: str) -> str:
     try:
         return next(
-            line.split(":", 1)[1] for line in (process / "status").read_text().splitlines() if line.startswith(key)
+            line.split(":", 1)[1]
+            for line in (process / "status").read_text(errors="replace").splitlines()
+            if line.startswith(key)
         )
     except (OSError, StopIteration):
         return ""

@@ -113,7 +113,7 @@ def test_a_service_from_creation_to_removal(swarm: list[Daemon]) -> None:
     assert "MARK=one" in manager.docker("service", "inspect", "--pretty", "svc")
     manager.docker("service", "rm", "svc")
     assert b"no such service: svc" in manager.try_docker("service", "ps", "svc").stderr
-    until_sync(lambda: not any(one.docker("ps", "-q").split() for one in swarm), 20)
+    until_sync(lambda: not any(one.docker("ps", "-q").split() for one in swarm))
 
 
 def test_refusals_of_services(swarm: list[Daemon]) -> None:
@@ -162,7 +162,7 @@ def test_a_stack_answers_on_every_node(swarm: list[Daemon], tmp_path: Path) -> N
     file = tmp_path / "compose.yml"
     file.write_text(STACK)
     manager.docker("stack", "deploy", "--resolve-image", "never", "-c", str(file), "demo")
-    until_sync(lambda: states(manager, "demo_web") == ["Running", "Running"], 20)
+    until_sync(lambda: states(manager, "demo_web") == ["Running", "Running"])
     assert manager.docker("stack", "ls", "--format", "{{.Name}} {{.Services}}").strip() == "demo 1"
     assert "*:8090->80/tcp" in manager.docker("stack", "services", "demo")
     for one in swarm:
@@ -173,13 +173,13 @@ def test_a_stack_answers_on_every_node(swarm: list[Daemon], tmp_path: Path) -> N
             heard.add(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
             return {"1", "2"} <= heard
 
-        until_sync(ask, 20)
+        until_sync(ask)
     for one in swarm:
         inspected = json.loads(one.docker("network", "inspect", "demo_webnet"))[0]
         assert (inspected["Scope"], inspected["Driver"]) == ("swarm", "overlay")
         assert [entry["Name"].split(".")[0] for entry in inspected["Containers"].values()] == ["demo_web"]
     manager.docker("stack", "rm", "demo")
-    until_sync(lambda: "demo_webnet" not in manager.docker("network", "ls", "--format", "{{.Name}}"), 20)
+    until_sync(lambda: "demo_webnet" not in manager.docker("network", "ls", "--format", "{{.Name}}"))
 
 
 def test_tokens_rotate(swarm: list[Daemon]) -> None:
@@ -202,7 +202,7 @@ def test_a_worker_leaves_and_is_removed() -> None:
         assert b"invalid join token" in wrong.stderr
         worker.docker("swarm", "join", "--token", token, f"{addresses[0]}:2377")
         assert worker.docker("swarm", "leave").strip() == "Node left the swarm."
-        until_sync(lambda: "Down" in manager.docker("node", "ls", "--format", "{{.Status}}"), 20)
+        until_sync(lambda: "Down" in manager.docker("node", "ls", "--format", "{{.Status}}"))
         manager.docker("node", "rm", "api-l2")
         assert manager.docker("node", "ls", "-q").split() == [manager.docker("info", "-f", "{{.Swarm.NodeID}}").strip()]
         assert manager.docker("swarm", "leave", "--force").strip() == "Node left the swarm."

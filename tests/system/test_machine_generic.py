@@ -326,7 +326,7 @@ def test_native_ssh_does_all_of_it_and_pins_the_key(shop: Shop, host: SshHost) -
     assert shop.run("--native-ssh", "ssh", "box", "cat; exit 7", stdin="through").returncode == 7
     host.run("rm /etc/ssh/ssh_host_ed25519_key; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; "
              "kill -HUP $(pgrep -o -x sshd)")  # fmt: skip
-    until_sync(lambda: not reaches(host), 20)
+    until_sync(lambda: not reaches(host))
     for native in ("0", "1"):
         result = shop.run("provision", "box", MACHINE_NATIVE_SSH=native)
         assert (result.returncode, "pinned in" in result.stderr) == (1, True), result.stderr

@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 def kept_yard(place: Shop) -> KeptYard:
     """The yard over `place`."""
-    values = {"qemu-subnet": f"{place.prefix}.0/24", "qemu-memory": 384, "qemu-cpu-count": 2, "qemu-disk-size": 2000}
+    values = {"qemu-subnet": f"{place.prefix}.0/24", "qemu-memory": 384, "qemu-cpu-count": 1, "qemu-disk-size": 2000}
     return KeptYard(Store(place.store), "qemu", values)
 
 
@@ -109,7 +109,7 @@ class TestQemuDriver(LifeSuite):
         process = life(yard).process()
         assert process
         os.kill(process.pid, signal.SIGKILL)
-        until_sync(lambda: yard.state() is State.STOPPED, 5)
+        until_sync(lambda: yard.state() is State.STOPPED)
 
     def test_removing_without_a_record(self, place: Shop) -> None:
         """When config.json is damaged, `rm -f` ends the machine all the same and leaves nothing."""

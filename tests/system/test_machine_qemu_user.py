@@ -101,7 +101,7 @@ def test_a_user_makes_machines(user: User) -> None:
     crashed = user.life("u2").process()
     assert crashed
     os.kill(crashed.pid, signal.SIGKILL)
-    until_sync(lambda: user.ok("status", "u2") == "Stopped\n", 5)
+    until_sync(lambda: user.ok("status", "u2") == "Stopped\n")
     assert user.ok("stop", "u1").splitlines()[-1] == 'Machine "u1" was stopped.'
     assert user.ok("status", "u1") == "Stopped\n"
 

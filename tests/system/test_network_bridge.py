@@ -152,7 +152,7 @@ async def test_bridges_are_isolated(networks: Networks, client: Path) -> None:
     with Server(inside.netns, 80):
         for place in (other.netns, client):
             with pytest.raises(TimeoutError):
-                ask(place, address, 80)
+                ask(place, address, 80, patience=3)
 
 
 async def test_internal_network_has_no_way_out(networks: Networks, client: Path) -> None:
@@ -350,7 +350,7 @@ async def test_loopback_of_the_host_is_safe(networks: Networks, node: Path) -> N
     with entered(box.netns):
         Path("/proc/sys/net/ipv4/conf/all/route_localnet").write_text("1")
     with Server(node, 9000, "private", address="127.9.9.9"), pytest.raises((TimeoutError, OSError)):
-        ask(box.netns, "127.9.9.9", 9000)
+        ask(box.netns, "127.9.9.9", 9000, patience=3)
 
 
 def test_ports_have_a_lab_of_their_own() -> None:

@@ -274,7 +274,7 @@ async def test_withdrawn_endpoint_gets_no_traffic(cluster: Cluster, client: Path
         assert {talk(connection).split()[0] for connection in kept} == {"web0", "web1"}
         with entered(client):
             flow = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        flow.settimeout(3)
+        flow.settimeout(30)
         flow.connect((one.address, 5353))
         with serving(tasks, 53, udp=True):
             first = talk(flow)
@@ -322,10 +322,10 @@ def lookup(netns: str | Path, name: str, kind: str = "A", *, tcp: bool = False) 
     with entered(netns):
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
     with made:
-        made.settimeout(5)
+        made.settimeout(30)
         made.connect(("127.0.0.11", 53))
         if tcp:
-            reply = dns.query.tcp(query, "127.0.0.11", timeout=5, sock=_nonblocking(made))
+            reply = dns.query.tcp(query, "127.0.0.11", timeout=30, sock=_nonblocking(made))
         else:
             made.send(query.to_wire())
             reply = dns.message.from_wire(made.recv(4096))

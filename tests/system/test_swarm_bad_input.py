@@ -202,10 +202,10 @@ def test_a_rotated_token_is_no_token(swarm: Lab) -> None:
     assert "A valid join token is necessary to join this cluster" in refused
     assert swarm.docker("m3", "info", "-f", "{{.Swarm.LocalNodeState}}").strip() == "inactive"
     swarm.join("m3", "m1")
-    until_sync(lambda: swarm.node_states("m1").get("m3", ("",))[0] == "Ready", 10)
+    until_sync(lambda: swarm.node_states("m1").get("m3", ("",))[0] == "Ready")
     assert swarm.node_states("m1")["m2"][0] == "Ready"
     swarm.docker("m3", "swarm", "leave")
-    until_sync(lambda: swarm.node_states("m1")["m3"][0] == "Down", 10)
+    until_sync(lambda: swarm.node_states("m1")["m3"][0] == "Down")
     swarm.docker("m1", "node", "rm", "m3")
 
 
@@ -227,7 +227,7 @@ def test_images_that_cannot_be_had(swarm: Lab) -> None:
         assert "No such image: " in error("gone")
         assert any(word in error("denied") for word in ("No such image", "no basic auth credentials", "denied"))
         assert 'exec: "nosuchcommand": executable file not found in $PATH' in error("nocommand")
-        until_sync(lambda: len(swarm.tasks("m1", "gone")) > 1, 20, 0.1)
+        until_sync(lambda: len(swarm.tasks("m1", "gone")) > 1, 60, 0.1)
     finally:
         swarm.docker("m1", "service", "rm", "gone", "denied", "nocommand")
 

@@ -49,8 +49,9 @@ def test_replicas_are_spread_and_answered_in_turn_at_every_node(swarm: Lab) -> N
     tasks = swarm.until_running("m1", "web", 6)
     assert spread(tasks) == {"m1": 2, "m2": 2, "m3": 2}
     for name in ALL:
-        until_sync(lambda name=name: swarm.ask(name), 10)
-        assert sorted(swarm.answers(name, 80, 12).values()) == [2] * 6
+        until_sync(lambda name=name: swarm.ask(name))
+        # A node hears of an endpoint a moment after the manager does; then it answers with all, and evenly.
+        until_sync(lambda name=name: sorted(swarm.answers(name, 80, 12).values()) == [2] * 6)
 
 
 def test_scaled_to_zero_the_port_refuses(swarm: Lab) -> None:
@@ -60,10 +61,10 @@ def test_scaled_to_zero_the_port_refuses(swarm: Lab) -> None:
     until_sync(lambda: swarm.ask("m3", 8081))
     assert "web scaled to 0" in swarm.docker("m1", "service", "scale", "--detach", "web=0")
     for name in ALL:
-        until_sync(lambda name=name: swarm.knock(name, 8081) == "refused", 20)
-    until_sync(lambda: swarm.docker("m1", "service", "ls", "--format", "{{.Replicas}}").split() == ["0/0"], 10)
+        until_sync(lambda name=name: swarm.knock(name, 8081) == "refused")
+    until_sync(lambda: swarm.docker("m1", "service", "ls", "--format", "{{.Replicas}}").split() == ["0/0"])
     swarm.docker("m1", "service", "scale", "--detach", "web=1")
-    until_sync(lambda: swarm.ask("m2", 8081), 20)
+    until_sync(lambda: swarm.ask("m2", 8081))
 
 
 def test_the_mesh_keeps_the_clients_address(swarm: Lab) -> None:
@@ -73,7 +74,7 @@ def test_the_mesh_keeps_the_clients_address(swarm: Lab) -> None:
     swarm.service("m1", "web", *here, command=("sh", "-c", page))
     swarm.until_running("m1", "web", 1)
     for name in ALL:
-        page = until_sync(lambda name=name: swarm.page(name, 8082), 10)
+        page = until_sync(lambda name=name: swarm.page(name, 8082))
         assert re.sub(r"[][]|::ffff:", "", page).strip() == swarm.place.host
 
 
@@ -82,8 +83,8 @@ def test_drain_moves_pause_keeps_active_takes_new_ones(swarm: Lab) -> None:
     swarm.service("m1", "web", "--replicas", "3")
     swarm.until_running("m1", "web", 3)
     swarm.docker("m1", "node", "update", "--availability", "drain", "m2")
-    until_sync(lambda: spread(swarm.running("m1", "web"))["m2"] == 0 and len(swarm.running("m1", "web")) == 3, 30)
-    until_sync(lambda: not swarm.containers("m2"), 20)
+    until_sync(lambda: spread(swarm.running("m1", "web"))["m2"] == 0 and len(swarm.running("m1", "web")) == 3)
+    until_sync(lambda: not swarm.containers("m2"))
     swarm.docker("m1", "node", "update", "--availability", "pause", "m3")
     swarm.docker("m1", "service", "scale", "--detach", "web=5")
     before = spread(swarm.running("m1", "web"))["m3"]
@@ -104,7 +105,7 @@ def test_global_services_follow_the_nodes(swarm: Lab) -> None:
     tasks = swarm.until_running("m1", "every", 3)
     assert spread(tasks) == {"m1": 1, "m2": 1, "m3": 1}
     swarm.docker("m1", "node", "update", "--availability", "drain", "m3")
-    until_sync(lambda: not swarm.containers("m3"), 20)
+    until_sync(lambda: not swarm.containers("m3"))
     assert spread(swarm.until_running("m1", "every", 2))["m3"] == 0
     swarm.docker("m1", "node", "update", "--availability", "active", "m3")
     swarm.until_running("m1", "every", 3)
@@ -122,7 +123,7 @@ def test_waiting_tasks_say_why(swarm: Lab) -> None:
     swarm.service("m1", "few", "--replicas", "4", "--replicas-max-per-node", "1")
 
     def why(service: str, text: str) -> None:
-        until_sync(lambda: any(text in task["Error"] for task in swarm.tasks("m1", service)), 20, 0.1)
+        until_sync(lambda: any(text in task["Error"] for task in swarm.tasks("m1", service)), 60, 0.1)
 
     why("picky", "no suitable node (scheduling constraints not satisfied on 3 nodes)")
     why("hungry", "no suitable node (insufficient resources on 3 nodes)")
@@ -134,7 +135,7 @@ def test_waiting_tasks_say_why(swarm: Lab) -> None:
     for name in ALL:
         until_sync(lambda name=name: swarm.ask(name, 8083))
     swarm.docker("m1", "node", "update", "--label-rm", "disk", "m2")
-    until_sync(lambda: not swarm.containers("m2", "picky"), 20)
+    until_sync(lambda: not swarm.containers("m2", "picky"))
     why("picky", "no suitable node (scheduling constraints not satisfied on 3 nodes)")
 
 
@@ -169,12 +170,12 @@ def test_an_update_that_fails_pauses_and_rollback_brings_the_old_back(swarm: Lab
     swarm.service("m1", "web", "--replicas", "3", "--update-monitor", "1s", "--rollback-monitor", "500ms")
     swarm.until_running("m1", "web", 3)
     swarm.docker("m1", "service", "update", "--detach", "--args", "nosuchcommand", "web")
-    until_sync(lambda: update_state(swarm, "web") == "paused", 30, 0.1)
+    until_sync(lambda: update_state(swarm, "web") == "paused", 60, 0.1)
     message = swarm.inspect("m1", "service", "web")["UpdateStatus"]["Message"]
     assert re.fullmatch(r"update paused due to failure or early termination of task \w{25}", message)
     assert len(swarm.running("m1", "web")) >= 2
     swarm.docker("m1", "service", "rollback", "--detach", "web")
-    until_sync(lambda: update_state(swarm, "web") == "rollback_completed", 30, 0.1)
+    until_sync(lambda: update_state(swarm, "web") == "rollback_completed", 60, 0.1)
     swarm.until_running("m1", "web", 3)
     assert "Args" not in swarm.inspect("m1", "service", "web")["Spec"]["TaskTemplate"]["ContainerSpec"]
 
@@ -199,12 +200,12 @@ def test_health_checks_gate_running(swarm: Lab) -> None:
     def state() -> str:
         return " ".join(task["CurrentState"].split()[0] for task in swarm.tasks("m1", "web"))
 
-    until_sync(lambda: state() == "Starting", 20)
+    until_sync(lambda: state() == "Starting")
     (container,) = until_sync(lambda: swarm.containers("m1", "web"))
     assert swarm.knock("m2", 8084) == "refused"
     swarm.docker("m1", "exec", container, "touch", "/tmp/ok")
     swarm.until_running("m1", "web", 1)
-    assert until_sync(lambda: swarm.ask("m2", 8084), 10) == container[:12]
+    assert until_sync(lambda: swarm.ask("m2", 8084)) == container[:12]
 
 
 def test_sick_tasks_are_replaced(swarm: Lab) -> None:
@@ -214,7 +215,7 @@ def test_sick_tasks_are_replaced(swarm: Lab) -> None:
     swarm.until_running("m1", "web", 1)
     (container,) = swarm.containers("m1", "web")
     swarm.docker("m1", "exec", container, "touch", "/tmp/sick")
-    until_sync(lambda: swarm.containers("m1", "web") not in ([container], []), 30)
+    until_sync(lambda: swarm.containers("m1", "web") not in ([container], []))
     swarm.until_running("m1", "web", 1)
     errors = [task["Error"] for task in swarm.tasks("m1", "web")]
     assert any("unhealthy container" in error for error in errors), errors
@@ -229,10 +230,10 @@ def test_restart_policy_and_history(swarm: Lab) -> None:
     def states(service: str) -> list[str]:
         return [task["CurrentState"].split()[0] for task in swarm.tasks("m1", service)]
 
-    until_sync(lambda: states("fails") == ["Failed"] * 3, 30, 0.1)
+    until_sync(lambda: states("fails") == ["Failed"] * 3, 60, 0.1)
     assert {task["Error"].strip('"') for task in swarm.tasks("m1", "fails")} == {"task: non-zero exit (3)"}
-    until_sync(lambda: states("ends") == ["Complete"], 20, 0.1)
-    until_sync(lambda: states("once") == ["Failed"], 20, 0.1)
+    until_sync(lambda: states("ends") == ["Complete"], 60, 0.1)
+    until_sync(lambda: states("once") == ["Failed"], 60, 0.1)
 
 
 def test_history_is_limited(swarm: Lab) -> None:
@@ -246,9 +247,9 @@ def test_history_is_limited(swarm: Lab) -> None:
             seen.update(task["ID"] for task in swarm.tasks("m1", "fails"))
             return len(seen) > 5
 
-        until_sync(enough, 30, 0.1)
+        until_sync(enough, 60, 0.1)
         swarm.docker("m1", "service", "scale", "--detach", "fails=0")
-        until_sync(lambda: len(swarm.tasks("m1", "fails")) <= 2, 20, 0.1)
+        until_sync(lambda: len(swarm.tasks("m1", "fails")) <= 2, 60, 0.1)
     finally:
         swarm.docker("m1", "swarm", "update", "--task-history-limit", "5")
 
@@ -269,7 +270,7 @@ def test_names_of_tasks_and_virtual_addresses(swarm: Lab) -> None:
             said = swarm.docker("m2", "exec", client, "nslookup", name, "127.0.0.11")
             return set(re.findall(r"Address(?: \d)?: (\d+\.\d+\.\d+\.\d+)(?!:)\b", said)) - {"127.0.0.11"}
 
-        until_sync(lambda: len(look("tasks.web")) == 3, 20)
+        until_sync(lambda: len(look("tasks.web")) == 3)
         (virtual,) = look("web")
         endpoint = swarm.inspect("m1", "service", "web")["Endpoint"]["VirtualIPs"]
         assert [entry["Addr"].partition("/")[0] for entry in endpoint] == [virtual]
@@ -287,7 +288,7 @@ def test_service_logs_come_from_all_nodes(swarm: Lab) -> None:
     script = "echo one; echo two >&2; sleep 99"
     swarm.service("m1", "talks", "--replicas", "3", command=("sh", "-c", script))
     swarm.until_running("m1", "talks", 3)
-    lines = until_sync(lambda: _lines(swarm.docker("m1", "service", "logs", "talks"), 6), 20)
+    lines = until_sync(lambda: _lines(swarm.docker("m1", "service", "logs", "talks"), 6))
     assert {re.sub(r"\.\w{12}@", "@", line.split("|")[0]).strip() for line in lines} == {
         f"talks.{task['Name'].rsplit('.', 1)[1]}@{task['Node']}" for task in swarm.running("m1", "talks")
     }

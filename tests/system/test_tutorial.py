@@ -8,7 +8,7 @@ from pathlib import Path
 import demo.__main__
 import pytest
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 OFFICIAL = shutil.which("docker")
 

@@ -203,7 +203,7 @@ def test_powershell_s_complaint_is_the_error() -> None:
 def test_many_who_ask_at_once_are_one_process() -> None:
     """`ls` of fifty machines asks for state and address of each: PowerShell is started once."""
     recorder = Recorder(Get_VM=everything(2, "10.0.0.4"))
-    observer = Observer(recorder.shell)
+    observer = Observer(recorder.shell, lambda: 0.0)
     threads = [threading.Thread(target=observer.machines) for _ in range(50)]
     for thread in threads:
         thread.start()

@@ -255,6 +255,6 @@ def test_ls_waits_for_nobody(yard: Yard) -> None:
     yard.create("slow")
     held = FakeDriver.running[yard.store.directory("slow")].engine
     held.shutdown()
-    rows = {row.name: row for row in table.rows(yard.store, {}, 0.5)}
+    rows = {row.name: row for row in table.rows(yard.store, {}, 3)}
     assert rows["m1"].version == "v9.9.9"
     assert rows["slow"].state == "Timeout" or "timeout" in rows["slow"].error

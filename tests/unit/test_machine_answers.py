@@ -62,7 +62,7 @@ def test_active_says_who_was_too_slow(
         url = "tcp://192.0.2.1:2376"
         here.save("good", Record(name="good", driver_name="none", driver={"URL": url, "IPAddress": "192.0.2.1:2376"}))
         monkeypatch.setenv("DOCKER_HOST", url)
-        assert say(capsys, "active", "--timeout", "1") == "good\n"
+        assert say(capsys, "active", "--timeout", "5") == "good\n"
     finally:
         Mute.over.set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,13 @@ def server() -> Iterator[str]:
     made = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     made.start()
     host, port = made.get_host_and_port()
+    app, one_at_a_time = made._server.app, threading.Lock()
+
+    def answer(*request: Any) -> list[bytes]:  # moto's memory is not made for several threads
+        with one_at_a_time:
+            return list(app(*request))
+
+    made._server.app = answer
     yield f"http://{host}:{port}"
     made.stop()
 

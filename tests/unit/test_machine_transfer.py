@@ -31,7 +31,7 @@ from shoal.machine.store import Store
 from tests.machine_fake import FakeDriver
 from tests.machine_suite import Yard
 
-NOW = datetime(2026, 11, 23, tzinfo=UTC)
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture

@@ -68,8 +68,10 @@ def test_deadlines() -> None:
     assert deadlines.next() == 4.0
     assert deadlines.expired(5.0) == ["b"]
     assert deadlines.expired(5.0) == []
-    deadlines.delay(2.0)
+    deadlines.delay(2.0, 5.0)
     assert deadlines.next() == 8.0
+    deadlines.delay(2.0, 10.5)
+    assert deadlines.next() == 10.5
     deadlines.drop("a")
     assert deadlines.next() is None
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from shoal.engine.process import in_thread
 from shoal.kit.tasks import Bell
 from shoal.model.base import Struct, decode, encode
 from shoal.model.errors import ShoalError
@@ -83,7 +83,6 @@ class TaskKeeper:
         self._files = files
         self._pending: dict[str, Kept | None] = {}
         self._writing: dict[str, Kept | None] = {}
-        self._lock = threading.Lock()
         self._bell = Bell()
 
     def put(self, kept: Kept) -> None:
@@ -103,7 +102,7 @@ class TaskKeeper:
                 await self._bell.wait()
                 self._writing, self._pending = self._pending, {}
                 try:
-                    await asyncio.to_thread(self._write, self._writing)
+                    await in_thread(self._write, self._writing)
                 except OSError as fault:
                     logger.warning("tasks cannot be kept on disk: %s", fault)
                     self._pending = self._writing | self._pending
@@ -118,9 +117,8 @@ class TaskKeeper:
             self._writing, self._pending = {}, {}
 
     def _write(self, batch: dict[str, Kept | None]) -> None:
-        with self._lock:  # after a cancellation the thread may still be at it
-            for task_id, kept in batch.items():
-                if kept is None:
-                    self._files.remove(task_id)
-                else:
-                    self._files.save(kept)
+        for task_id, kept in batch.items():
+            if kept is None:
+                self._files.remove(task_id)
+            else:
+                self._files.save(kept)

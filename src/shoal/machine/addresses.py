@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shoal.machine.errors import MachineError
-from shoal.machine.files import locked, write_atomic
+from shoal.machine.files import children, locked, write_atomic
 
 DEFAULT = "192.168.99.0/24"
 FIRST_MACHINE = 101
@@ -86,7 +86,7 @@ class Register:
     def members(self) -> list[Member]:
         """The machines that have an address here, without those whose directory is gone."""
         found = []
-        for path in sorted(self._members.glob("*.json")):
+        for path in children(self._members):
             with suppress(OSError, ValueError, TypeError):
                 member = Member(**json.loads(path.read_bytes()))
                 if Path(member.directory).is_dir():
@@ -128,6 +128,6 @@ class Register:
 
 def memberships(directory: Path, run: Path) -> list[tuple[str, str]]:
     """The subnets on which the machine at `directory` has an address, with the address."""
-    subnets = [Register(path.name.replace("-", "/"), run) for path in run.glob("*-*") if path.is_dir()]
+    subnets = [Register(path.name.replace("-", "/"), run) for path in children(run) if path.is_dir()]
     found = [(subnet, member) for subnet in subnets for member in subnet.members()]
     return [(str(subnet.network), member.address) for subnet, member in found if member.directory == str(directory)]

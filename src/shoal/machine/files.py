@@ -36,15 +36,27 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
         raise
 
 
+def children(folder: Path) -> list[Path]:
+    """What lies in a directory, by name; nothing where it is not there, or goes just now."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]
+    except FileNotFoundError:
+        return []
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, waiting for whoever has it. The file stays; `unlink_lock` inside takes it away."""
     while True:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
             # Somebody removed the directory meanwhile.
+            continue
+        except FileExistsError:
+            if path.parent.exists():
+                raise  # as something else than a directory
             continue
         try:
             _acquire(descriptor)

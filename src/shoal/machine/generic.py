@@ -26,7 +26,7 @@ PROBE_TIMEOUT = 4.0
 REBOOT_TIMEOUT = 120.0
 """Seconds that a host may take from being told to reboot until its sshd is gone."""
 _DIAGNOSE = "journalctl -q -n 15 --no-pager -u shoald 2>/dev/null || tail -n 15 /var/log/shoald.log 2>/dev/null"
-_BOOT_ID = "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1"
+_BOOT_ID = "cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 22 /proc/1/stat"
 _REBOOT = "(sleep 1; shutdown -r now || reboot || systemctl reboot) >/dev/null 2>&1 </dev/null &"
 
 

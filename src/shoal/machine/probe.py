@@ -71,9 +71,13 @@ class Engine(NamedTuple):
 
 def engine(url: str, name: str, directory: Path, timeout: float = 10.0) -> Engine:
     """Ask the engine at `url` (tcp://address:port) of machine `name`. Raises ProbeError."""
-    answer, shown = _get(url, name, directory, "/version", timeout)
-    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
-    return Engine(str(answer.get("Version", "")), ends)
+    answer = _get(url, name, directory, "/version", timeout)
+    if answer.status != http.client.OK:
+        raise ProbeError(f"Unable to query docker version: {answer.status} {http.client.responses[answer.status]}")
+    with _explained(url):
+        said: Mapping[str, Any] = json.loads(answer.body)
+    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(answer.certificate["notAfter"]), UTC)
+    return Engine(str(said.get("Version", "")), ends)
 
 
 def version(url: str, name: str, directory: Path, timeout: float = 10.0) -> str:
@@ -83,19 +87,12 @@ def version(url: str, name: str, directory: Path, timeout: float = 10.0) -> str:
 
 def check(url: str, name: str, directory: Path, timeout: float = 20.0) -> None:
     """Whether the engine takes our certificate and we its. Raises ProbeError."""
-    target = urlsplit(url)
-    with _explained(url), _connect(target.hostname or "", target.port or 2376, name, directory, timeout):
-        pass
+    _get(url, name, directory, "/_ping", timeout)
 
 
 def certificate(url: str, name: str, directory: Path, timeout: float = 10.0) -> bytes:
     """The certificate that the engine shows (DER), after it took ours and we it. Raises ProbeError."""
-    target = urlsplit(url)
-    with (
-        _explained(url),
-        _connect(target.hostname or "", target.port or 2376, name, directory, timeout) as connection,
-    ):
-        return connection.getpeercert(binary_form=True) or b""
+    return _get(url, name, directory, "/_ping", timeout).der
 
 
 def wait_for_engine(url: str, name: str, directory: Path, timeout: float) -> str:
@@ -110,25 +107,32 @@ def wait_for_engine(url: str, name: str, directory: Path, timeout: float) -> str
             time.sleep(0.03)
 
 
-def _get(
-    url: str, name: str, directory: Path, path: str, timeout: float
-) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The answer, and the certificate that was shown, as `getpeercert` gives it."""
+class _Answer(NamedTuple):
+    """What came of a request, and the certificate that was shown: as `getpeercert` gives it, and as it is (DER)."""
+
+    status: int
+    body: bytes
+    certificate: Mapping[str, Any]
+    der: bytes
+
+
+def _get(url: str, name: str, directory: Path, path: str, timeout: float) -> _Answer:
+    """Ask the engine. A handshake alone would not do: TLS 1.3 ends it before the engine has judged our certificate."""
     target = urlsplit(url)
     with _explained(url):
         connection = http.client.HTTPConnection(target.hostname or "", target.port or 2376, timeout=timeout)
         connection.sock = secure = _connect(target.hostname or "", target.port or 2376, name, directory, timeout)
-        shown = secure.getpeercert() or {}
+        shown, der = secure.getpeercert() or {}, secure.getpeercert(binary_form=True) or b""
         try:
-            connection.request("GET", path, headers={"Host": name})
+            try:
+                connection.request("GET", path, headers={"Host": name})
+            except (ssl.SSLEOFError, ConnectionError):
+                secure.recv(1)  # an engine that has hung up may have said why: then this raises it
+                raise
             response = connection.getresponse()
-            body = response.read()
+            return _Answer(response.status, response.read(), shown, der)
         finally:
             connection.close()
-        if response.status != http.client.OK:
-            raise ProbeError(f"Unable to query docker version: {response.status} {response.reason}")
-        answer: Mapping[str, Any] = json.loads(body)
-        return answer, shown
 
 
 def _connect(host: str, port: int, name: str, directory: Path, timeout: float) -> ssl.SSLSocket:
@@ -180,7 +184,7 @@ def _explained(url: str) -> Any:
     except ssl.SSLError as fault:
         refused = "ALERT" in (fault.reason or "")
         raise ProbeError(
-            f'There was an error validating certificates for host "{where}": {fault.reason}',
+            f'There was an error validating certificates for host "{where}": {fault.reason or fault}',
             Cause.NOT_ACCEPTED if refused else Cause.OTHER,
         ) from fault
     except FileNotFoundError as fault:

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PATIENCE = 20.0
-"""Seconds that init and join may take before they answer; a join goes on after that."""
+"""Seconds that a join, or a new cluster from this manager's data, may take before it is answered; it goes on then."""
+FOUNDING = 90.0
+"""Seconds that the first manager of a swarm has to start, else nothing is left of it: many times what a small machine
+needs."""
 FORCE_TIMEOUT = (
     'Timeout was reached before the new cluster was ready. It goes on in the background: use the "docker info" command '
     "to see the current swarm status of your node."
@@ -158,7 +161,7 @@ class Node:
                 self._state.certificates.save_root(founding.cluster.root_ca.certificate)
                 self._state.certificates.save(founding.pair)
                 life = self._begin(addresses, founding=founding)
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(FOUNDING):
                     await life.started()
                 self._state.save(docker_state(addresses))
             except BaseException as fault:

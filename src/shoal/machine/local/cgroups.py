@@ -13,8 +13,8 @@ PARENT = "shoal.machines"
 """The cgroup above all machines, in every hierarchy; goes when the last machine goes."""
 
 _ATTEMPTS = 20
-_GONE = (errno.ENOENT, errno.ENODEV)
-"""What using a cgroup fails with that is not there, or that goes while one of its files is open."""
+_GONE = (errno.ENOENT, errno.ENODEV, errno.EEXIST)
+"""What using a cgroup fails with that is not there, or that goes while one of its files is open or it is made."""
 
 _V1_CONTROLLERS = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls", "net_prio",
                    "perf_event", "hugetlb", "rdma", "misc", "dmem"}  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from shoal.machine.addresses import Member, Register, memberships
 from shoal.machine.errors import MachineError, text_of
+from shoal.machine.files import children
 from shoal.machine.qemu.command import TAP, Card, user_network
 from shoal.machine.seed import Interface
 from shoal.machine.subnet import RUN, Subnet, hardware_address
@@ -251,7 +252,7 @@ def safe_directory(path: Path) -> None:
 
 def all_members(run: Path) -> list[Member]:
     """The machines of every subnet whose register is below `run`."""
-    paths = [path for path in run.glob("*-*") if path.is_dir()]
+    paths = [path for path in children(run) if path.is_dir()]
     return [member for path in paths for member in Register(path.name.replace("-", "/"), run).members()]
 
 
