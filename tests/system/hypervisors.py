@@ -31,7 +31,7 @@ def virtualbox(folder: Path, *, standin: bool = False) -> Iterator[dict[str, str
 
 
 @contextmanager
-def hyperv(folder: Path, lan: str = "192.168.113.1/24", *, standin: bool = False) -> Iterator[dict[str, str]]:
+def hyperv(folder: Path, lan: str = "192.168.115.1/24", *, standin: bool = False) -> Iterator[dict[str, str]]:
     """Hyper-V, or in any case its stand-in; that has an external switch called SWITCH. Gives the environment that leads to it."""
     settings = {"STANDIN_HYPERV_HOME": str(folder / "hyperv"), "STANDIN_HYPERV_LAN": lan}
     with _environment("powershell.exe", settings, force=standin) as environment:
