@@ -168,13 +168,13 @@ class Conmon:
         finally:
             os.close(descriptor)
 
-    def release(self, id: str) -> bool:
-        """Let a created container's process go on; False when it does not wait (any more).
+    def release(self, id: str, patience: float = 5.0) -> bool:
+        """Let a created container's process go on; False when it does not wait after `patience` seconds, or no more.
 
         This is what `crun start` does (4 ms less): one byte into the FIFO that the process reads.
         """
         fifo = self._options.exec_root / "crun" / id / "exec.fifo"
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + patience
         while True:
             try:
                 descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -29,8 +29,6 @@ from shoal.model.base import Struct
 _LIKE_FAILURE = re.compile(
     rb"^.{0,400}(not found|No such file|denied|not permitted|Invalid arg|format error|unavailable)[^\n]*\s*$"
 )
-
-
 _LOOKS = 1000
 """How often, 2 ms apart, words that look like crun's are looked at: on a busy machine its end may take long."""
 

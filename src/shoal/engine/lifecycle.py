@@ -70,7 +70,8 @@ class Lifecycle:
             with suppress(OSError):  # conmon was killed meanwhile: the watcher will notice
                 await context.workers.run(context.conmon.await_loop, entry.id)
         # The record says running already: a daemon killed right here lets the process go on at its next start.
-        if not await context.workers.run(context.conmon.release, entry.id):
+        release = context.conmon.release  # it waits already, nearly always
+        if not release(entry.id, patience=0) and not await context.workers.run(release, entry.id):
             log.warning("container %s did not wait to be started", entry.id[:12])
         context.tell(entry.container, "start")
         self.watch(entry)
