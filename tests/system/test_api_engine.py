@@ -275,6 +275,30 @@ def test_output_does_not_come_together_with_the_headers(shoal: Daemon) -> None:
     shoal.docker("rm", "-f", "late")
 
 
+def test_an_end_with_input_unread_is_no_broken_connection(shoal: Daemon) -> None:
+    """A process that does not want all of its input: its exit code and its last words arrive, from exec and from run."""
+    shoal.docker("run", "-d", "--name", "early", IMAGE, "sleep", "1000")
+    much = bytes(20 << 20)
+    for words in (["exec", "-i", "early"], ["run", "--rm", "-i", IMAGE]):
+        done = shoal.try_docker(*words, "sh", "-c", "echo enough; exit 7", input=much)
+        assert (done.returncode, done.stdout, done.stderr) == (7, b"enough\n", b"")
+    shoal.docker("rm", "-f", "early")
+
+
+def test_a_failed_pull_is_an_error_at_once(shoal: Daemon) -> None:
+    """docker-py does not look at what comes after the status."""
+    shoal.docker("tag", IMAGE, "127.0.0.1:1/old:latest")
+    with pytest.raises(docker.errors.APIError, match="connection refused"):
+        shoal.client().images.pull("127.0.0.1:1/old:latest")
+    shoal.docker("rmi", "127.0.0.1:1/old:latest")
+
+
+def test_requests_may_be_long(shoal: Daemon) -> None:
+    """`docker save` of hundreds of images names them all in its request line."""
+    done = shoal.try_docker("save", *(f"{'long' * 20}:{number}" for number in range(300)))
+    assert b"No such image: longlong" in done.stderr
+
+
 def test_docker_py(shoal: Daemon) -> None:
     """docker-py runs, attaches, executes, streams and cleans up."""
     client = shoal.client()

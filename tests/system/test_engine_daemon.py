@@ -348,7 +348,8 @@ async def test_restart_policy_runs_it_again() -> None:
         async with last_engine(where) as engine:
             host = HostConfig(restart_policy=ContainerRestartPolicy(name="on-failure", maximum_retry_count=2))
             failing = await run(engine, "sh", "-c", "echo again; exit 1", host=host)
-            assert (await engine.containers.wait(failing.id))[0] == 1
+            await until(lambda: engine.containers.find(failing.id).state.status == "exited")
+            assert engine.containers.find(failing.id).state.exit_code == 1
             assert engine.containers.find(failing.id).restart_count == 2
             assert await output(engine, failing.id) == "again\n" * 3
             looping = await run(engine, "true", host=_policy("always"))

@@ -14,9 +14,11 @@ from typing import NoReturn
 import pytest
 import pytest_asyncio
 
+from shoal.engine import execs
 from shoal.engine.engine import Engine
 from shoal.engine.exec_session import ExecConfig, ExecInfo, ExecSession
-from shoal.model.container import Container, ContainerConfig
+from shoal.engine.logs import LogOptions
+from shoal.model.container import Container, ContainerConfig, ContainerRestartPolicy, HostConfig
 from shoal.model.errors import Conflict, NotFound
 from tests.system.engine_setup import IMAGE, engine_alone, mounts_below, run
 from tests.waiting import until
@@ -191,3 +193,47 @@ async def test_words_of_a_slow_crun_are_not_taken_for_the_programs(
     assert len(looks) == 1
     await engine.containers.remove(container.id, force=True)
     assert not Path(f"/proc/{entry.record.pid}/root").exists()
+
+
+async def test_an_exec_ends_although_its_child_holds_the_output(engine: Engine) -> None:
+    """What is left in the background holds the streams for ever: two seconds of silence after the end are enough."""
+    container = await run(engine, "sleep", "1000")
+    asked = ExecConfig(cmd=["sh", "-c", "sleep 1000 & echo started"], attach_stdout=True, attach_stderr=True)
+    stream = await engine.containers.exec_start(await engine.containers.exec_create(container.id, asked))
+    assert stream is not None
+    async with asyncio.timeout(60):
+        assert [frame async for frame in stream] == [(1, b"started\n")]
+    stream.close()
+    await engine.containers.remove(container.id, force=True)
+
+
+async def test_each_end_of_a_container_that_restarts_is_an_end(engine: Engine) -> None:
+    """Who waits for a container, or follows its log, hears of its end, also where it is started again at once."""
+    host = HostConfig(restart_policy=ContainerRestartPolicy(name="always"))
+    container = await run(engine, "sh", "-c", "echo hi; read x; exit 3", host=host, open_stdin=True)
+    ended = engine.containers.wait(container.id)
+    follower = engine.containers.logs(container.id, LogOptions(follow=True))
+    assert (await anext(follower)).data == b"hi\n"
+    await (await engine.containers.attach(container.id)).write(b"go\n")
+    async with asyncio.timeout(60):
+        assert (await ended)[0] == 3
+        assert {line.data async for line in follower} <= {b"hi\n"}
+    await until(lambda: engine.containers.find(container.id).restart_count == 1)
+    await engine.containers.remove(container.id, force=True)
+
+
+async def test_execs_are_forgotten_some_time_after_their_end(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may live for years, and be probed every second."""
+    container = await run(engine, "sleep", "1000")
+    asked = ExecConfig(cmd=["true"])
+    first = await engine.containers.exec_create(container.id, asked)
+    await engine.containers.exec_start(first, detach=True)
+    await until(lambda: engine.containers.exec_inspect(first).exit_code == 0)
+    await engine.containers.exec_create(container.id, asked)
+    assert engine.containers.exec_inspect(first).exit_code == 0
+    monkeypatch.setattr(execs, "REMEMBERED", 0.0)
+    second = await engine.containers.exec_create(container.id, asked)
+    with pytest.raises(NotFound):
+        engine.containers.exec_inspect(first)
+    assert engine.containers.exec_inspect(second).exit_code is None
+    await engine.containers.remove(container.id, force=True)

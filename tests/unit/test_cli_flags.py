@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.cli import usage
+from shoal.cli.container_flags import CREATE, RUN
+from shoal.cli.container_spec import body
 from shoal.cli.flags import FlagFault, Options, declare, parse
+from shoal.cli.main import load, main
 
 FLAGS = declare("""
   -d, --detach             Exit immediately
@@ -107,6 +110,52 @@ def test_cli_flags_faults(arguments: list[str], message: str) -> None:
     with pytest.raises(FlagFault) as caught:
         given_options(*arguments)
     assert str(caught.value) == message
+
+
+def test_cli_flags_other_names() -> None:
+    """`--net` and its kin are the options with the long names; the order in which all were given stays."""
+    flags = declare(CREATE)
+    words = ["--net=a", "--network", "b", "--net-alias", "x", "--network-alias", "y", "--dns-opt", "o", "img"]
+    options = parse(flags, words, interspersed=False)
+    assert options.given() == ["network", "network-alias", "dns-option"]
+    assert options.many("network") == ["a", "b"]
+    assert options.many("network-alias") == ["x", "y"]
+    assert options.many("dns-option") == ["o"]
+    with pytest.raises(FlagFault, match='invalid argument "driver=x,y" for "--net" flag: invalid field key driver'):
+        parse(flags, ["--net", "driver=x,y"])
+
+
+def test_cli_flags_hidden_of_run() -> None:
+    """What means nothing any more is accepted; an isolation is for the engine to judge."""
+    words = ["--kernel-memory=1m", "--disable-content-trust", "--isolation", "hyperv", "img"]
+    host = body(parse(declare(RUN), words, interspersed=False), {}, attached=True)["HostConfig"]
+    assert host["Isolation"] == "hyperv"
+    assert "KernelMemory" not in host
+    with pytest.raises(FlagFault, match='invalid argument "xx" for "--kernel-memory" flag'):
+        parse(declare(RUN), ["--kernel-memory=xx"])
+
+
+@pytest.mark.parametrize(("path", "count"), [("run", 6), ("create", 6), ("stop", 1), ("restart", 1), ("ps", 0)])
+def test_cli_flags_hidden_from_help(path: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Help does not show what docker only takes for old times' sake."""
+    hidden = [flag.name for flag in declare(load(path).flags) if flag.hidden]
+    assert len(hidden) == count
+    assert main([path, "--help"], program="docker") == 0
+    shown = capsys.readouterr().out.split()
+    assert not set(shown) & {f"--{name}" for name in hidden}
+
+
+def test_cli_flags_deprecated(capsys: pytest.CaptureFixture[str]) -> None:
+    """Docker says on standard output, once for each use, that `--time` is out of use, unless the options are wrong."""
+    notice = "Flag --time has been deprecated, use --timeout instead\n"
+    assert main(["stop", "--time", "1", "--time=2", "--help"], program="docker") == 0
+    assert capsys.readouterr().out.startswith(f"{notice}{notice}Usage:")
+    assert main(["stop", "--time", "1", "--nope", "x"], program="docker") == 125
+    assert not capsys.readouterr().out
+    assert main(["restart", "--time", "1", "-t", "2", "x"], program="docker") == 1
+    said = capsys.readouterr()
+    assert said.out == notice
+    assert said.err == "conflicting options: cannot specify both --timeout and --time\n"
 
 
 @given(st.lists(st.text(alphabet="abc=,- ", min_size=1)))

@@ -172,7 +172,9 @@ def test_whatever_was_written_is_read(
     streams = {1: b"stdout", 2: b"stderr"}
     path.write_bytes(b"".join(b"2026-01-01T00:00:00.0+00:00 %s F %s\n" % (streams[n], text) for n, text in wanted))
     reader = LogReader(path, LogOptions())
-    assert [(line.stream, line.data) for line in reader.history(final=True)] == [(n, t + b"\n") for n, t in wanted]
+    assert [(line.stream, line.data) for line in reader.history(final=True) if line] == [
+        (n, t + b"\n") for n, t in wanted
+    ]
     reader.close()
 
 
@@ -183,7 +185,7 @@ def test_tail_spans_rotated_files(tmp_path: Path) -> None:
     Path(f"{log}.1").write_bytes(entry("stdout", "F", "2"))
     log.write_bytes(entry("stdout", "F", "3") + entry("stdout", "P", "x" * LONGEST) + entry("stdout", "F", "rest"))
     reader = LogReader(log, LogOptions(tail=4))
-    assert [line.data[:4] for line in reader.history(final=True)] == [b"2\n", b"3\n", b"xxxx", b"rest"]
+    assert [line.data[:4] for line in reader.history(final=True) if line] == [b"2\n", b"3\n", b"xxxx", b"rest"]
     reader.close()
 
 
@@ -206,13 +208,13 @@ def test_rotation_loses_nothing_for_who_reads(tmp_path: Path, rotations: int, re
     for number in (1, 2):
         rotate_as_conmon_does(log, str(number))
     reader = LogReader(log, LogOptions(follow=True))
-    lines = reader.history(final=False)
+    lines = (line for line in reader.history(final=False) if line)
     got = [line.data for _, line in zip(range(read), lines, strict=False)]
     for number in range(3, 3 + rotations):
         with log.open("ab") as old:  # between the reader's last look and the rotation
             old.write(entry("stdout", "F", f"before {number}"))
         rotate_as_conmon_does(log, str(number))
-    got += [line.data for line in [*lines, *reader.more()]]
+    got += [line.data for line in [*lines, *reader.more()] if line]
     reader.close()
     later = [text for number in range(3, 3 + rotations) for text in (f"before {number}", str(number))]
     assert got == [f"{text}\n".encode() for text in ["0", "1", "2", *later]]
@@ -228,9 +230,23 @@ def test_a_rotation_under_way_shows_no_line_twice(tmp_path: Path, tail: int) -> 
     os.link(log, f"{log}.1")
     reader = LogReader(log, LogOptions(tail=tail))
     wanted = [b"0\n", b"1\n"]
-    assert [line.data for line in reader.history(final=True)] == (wanted if tail < 0 else wanted[-tail:])
+    assert [line.data for line in reader.history(final=True) if line] == (wanted if tail < 0 else wanted[-tail:])
     log.write_bytes(log.read_bytes() + entry("stdout", "F", "2"))
-    assert [line.data for line in reader.more()] == [b"2\n"]
+    assert [line.data for line in reader.more() if line] == [b"2\n"]
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    "options", [LogOptions(since=datetime(2030, 1, 1, tzinfo=UTC)), LogOptions(stderr=False, tail=5), LogOptions()]
+)
+def test_others_have_their_turn_while_much_is_read(tmp_path: Path, options: LogOptions) -> None:
+    """However few lines of a long log are wanted, its reader pauses after every 64 KiB."""
+    log = tmp_path / "log"
+    log.write_bytes(entry("stderr", "F", "x" * 900) * 2000)
+    reader = LogReader(log, options)
+    lines = list(reader.history(final=True))
+    assert lines.count(None) >= log.stat().st_size // 65536
+    assert len(lines) - lines.count(None) == (2000 if options == LogOptions() else 0)
     reader.close()
 
 
@@ -253,7 +269,7 @@ def test_tail_is_the_end_of_everything(
     def read(options: LogOptions) -> list[bytes]:
         reader = LogReader(log, options)
         try:
-            return [line.data for line in reader.history(final=True)]
+            return [line.data for line in reader.history(final=True) if line]
         finally:
             reader.close()
 

@@ -15,7 +15,7 @@ from shoal.cli.flags import declare
 from shoal.cli.machine import main
 from shoal.cli.machine_command import double_dashed
 from shoal.machine import ssh
-from shoal.machine.addresses import check_address, choose_address, parse_subnet
+from shoal.machine.addresses import Register, check_address, choose_address, parse_subnet
 from shoal.machine.driver import SshEndpoint, driver_class
 from shoal.machine.errors import MachineError
 from shoal.machine.local.cgroups import Hierarchy, hierarchies, visible
@@ -33,6 +33,19 @@ def test_addresses_begin_at_101() -> None:
     assert choose_address(NETWORK, "192.168.99.102", ["192.168.99.102"]) == "192.168.99.101"
     assert choose_address(NETWORK, None, [], avoid="192.168.99.101") == "192.168.99.102"
     assert choose_address(parse_subnet("10.0.0.0/29"), None, []) == "10.0.0.2"
+
+
+def test_what_a_killed_command_left_is_no_member(tmp_path: Path) -> None:
+    """A file that was not renamed any more counts for nothing, and goes with the last machine's."""
+    register = Register("192.168.99.0/24", tmp_path / "run")
+    machine = tmp_path / "m1"
+    machine.mkdir()
+    assert register.enrol(machine, None, []) == "192.168.99.101"
+    (entry,) = (tmp_path / "run").rglob("*.json")
+    entry.with_name(f".{entry.name}.0a1b2c3d").write_bytes(entry.read_bytes())
+    assert [member.address for member in register.members()] == ["192.168.99.101"]
+    register.dismiss(machine)
+    assert not (tmp_path / "run").exists()
 
 
 @given(st.sets(st.integers(0, 300)), st.integers(16, 29))

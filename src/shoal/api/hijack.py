@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Any, cast
 
 from aiohttp import web
@@ -19,6 +20,8 @@ from shoal.api.call import Call
 from shoal.engine.linux import not_taken
 
 _HIGH_WATER = 256 * 1024
+_FAREWELL = 10.0
+"""Seconds that a client may go on sending after a process has ended."""
 _PATIENCE = 30.0
 """Seconds that a client may take to read the headers before what follows is sent behind them."""
 
@@ -68,6 +71,20 @@ class Hijacked:
         transport.write(data)
         await self._handler._drain_helper()
 
+    async def finish(self) -> None:
+        """End our side, and read what the client still sends until it ends its own, or for so long.
+
+        To close a connection while input lies in it unread is to reset it: the client would lose our last words.
+        """
+        transport = self._handler.transport
+        if transport is None or transport.is_closing() or not transport.can_write_eof():
+            return
+        transport.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                while await self.read():
+                    pass
+
     # What aiohttp calls on the parser of a connection:
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
@@ -114,7 +131,9 @@ class HijackResponse(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """The raw stream has no end mark: closing the connection is it."""
+        """The raw stream has no end mark: its end is the connection's."""
+        if self.connection is not None:
+            await self.connection.finish()
 
 
 async def hijack(call: Call, content_type: str) -> tuple[HijackResponse, Hijacked]:

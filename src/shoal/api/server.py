@@ -25,6 +25,8 @@ from shoal.kit.tasks import background
 
 _log = logging.getLogger(__name__)
 
+MAX_HEAD = 1024 * 1024
+"""Bytes of a request line, or of a header: as many as Go's servers read; `docker save` of many images has long ones."""
 MAX_BODY = 4 * 1024 * 1024
 """Bytes of a JSON body that are read; archives are streamed and have no limit."""
 
@@ -43,7 +45,10 @@ class _Connections(web.Server):
     """aiohttp's server over connections that can be hijacked. A client that leaves cancels its handler."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
-        super().__init__(dispatcher, request_factory=self._request, handler_cancellation=True, access_log=None)
+        super().__init__(
+            dispatcher, request_factory=self._request, handler_cancellation=True, access_log=None,
+            max_line_size=MAX_HEAD, max_field_size=MAX_HEAD,
+        )  # fmt: skip
 
     def __call__(self) -> HijackableHandler:
         return HijackableHandler(self, loop=self._loop, **self._kwargs)

@@ -159,6 +159,9 @@ class _TlsTransport(asyncio.Transport):
             self._tls.say_goodbye()
         self._plain.close()
 
+    def can_write_eof(self) -> bool:
+        return False
+
     def abort(self) -> None:
         self._plain.abort()
 

@@ -7,6 +7,7 @@ from shoal.cli.container_common import path_of
 
 _STOP = """
   -s, --signal string   Signal to send to the container
+      --time int        hidden, deprecated, use --timeout instead
   -t, --timeout int     Seconds to wait before killing the container
 """
 _MANY = "CONTAINER [CONTAINER...]"
@@ -24,7 +25,10 @@ def _post(context: Context, options: Options, verb: str, **query: object) -> int
 
 
 def _stop(context: Context, options: Options, verb: str) -> int:
-    timeout = options.number("timeout") if options.changed("timeout") else None
+    given = [name for name in ("timeout", "time") if options.changed(name)]
+    if len(given) > 1:
+        raise CommandFault("conflicting options: cannot specify both --timeout and --time")
+    timeout = options.number(given[0]) if given else None
     return _post(context, options, verb, signal=options.text("signal") or None, t=timeout)
 
 

@@ -32,7 +32,9 @@ RUN = """
       --device-read-iops list            Limit read rate (IO per second) from a device (default [])
       --device-write-bps list            Limit write rate (bytes per second) to a device (default [])
       --device-write-iops list           Limit write rate (IO per second) to a device (default [])
+      --disable-content-trust            hidden
       --dns list                         Set custom DNS servers
+      --dns-opt list                     hidden, as --dns-option
       --dns-option list                  Set DNS options
       --dns-search list                  Set custom DNS search domains
       --domainname string                Container NIS domain name
@@ -55,6 +57,8 @@ RUN = """
       --ip string                        IPv4 address (e.g., 172.30.100.104)
       --ip6 string                       IPv6 address (e.g., 2001:db8::33)
       --ipc string                       IPC mode to use
+      --isolation string                 hidden
+      --kernel-memory bytes              hidden
   -l, --label list                       Set meta data on a container
       --label-file list                  Read in a line delimited file of labels
       --link list                        Add link to another container
@@ -68,6 +72,8 @@ RUN = """
       --memory-swappiness int            Tune container memory swappiness (0 to 100) (default -1)
       --mount mount                      Attach a filesystem mount to the container
       --name string                      Assign a name to the container
+      --net network                      hidden, as --network
+      --net-alias list                   hidden, as --network-alias
       --network network                  Connect a container to a network
       --network-alias list               Add network-scoped alias for the container
       --no-healthcheck                   Disable any container-specified HEALTHCHECK

@@ -143,8 +143,8 @@ _LISTS = {
 }  # fmt: skip
 _TEXTS = {
     "cgroup-parent": "CgroupParent", "cgroupns": "CgroupnsMode", "cpuset-cpus": "CpusetCpus",
-    "cpuset-mems": "CpusetMems", "ipc": "IpcMode", "pid": "PidMode", "runtime": "Runtime", "userns": "UsernsMode",
-    "uts": "UTSMode", "volume-driver": "VolumeDriver",
+    "cpuset-mems": "CpusetMems", "ipc": "IpcMode", "isolation": "Isolation", "pid": "PidMode", "runtime": "Runtime",
+    "userns": "UsernsMode", "uts": "UTSMode", "volume-driver": "VolumeDriver",
 }  # fmt: skip
 _SWITCHES = {
     "oom-kill-disable": "OomKillDisable", "privileged": "Privileged", "publish-all": "PublishAllPorts",

@@ -4,7 +4,11 @@
         --format string   Format output using a custom template
 
 A line says the short and long name, the type (none: a switch), the meaning, and in parentheses at the end the default.
-A line that begins further right continues the one above it.
+A line that begins further right continues the one above it. `--help` leaves out those whose meaning is one of
+
+    hidden                                        taken, for old times' sake
+    hidden, as --network                          another name of that option
+    hidden, deprecated, use --timeout instead     a notice says so
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from shoal.kit.units import parse_bytes, parse_duration
 
 _LINE = re.compile(r" *(?:-(\w), )? *--([\w-]+)(?: (\S+))?(?:  +(.*))?")
 _DEFAULT = re.compile(r" \(default (.*)\)$", re.DOTALL)
+_ALIAS = "hidden, as --"
 _SINGLE = {
     "string", "int", "uint", "uint16", "uint32", "float", "duration", "bytes", "decimal", "command",
     "credential-spec", "node-addr", "pem-file",
@@ -48,6 +53,16 @@ class Flag(NamedTuple):
     def label(self) -> str:
         """How messages name it: `-f, --filter`."""
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
+
+    @property
+    def hidden(self) -> bool:
+        """Is it left out of `--help`?"""
+        return self.help.partition(",")[0] == "hidden"
+
+    @property
+    def target(self) -> str:
+        """The long name its values are kept under: its own, unless it is another name of an option."""
+        return self.help.removeprefix(_ALIAS) if self.help.startswith(_ALIAS) else self.name
 
 
 def declare(text: str) -> list[Flag]:
@@ -92,6 +107,15 @@ class Options:
     def given(self) -> list[str]:
         """The names of what the user gave."""
         return list(self._values)
+
+    def notices(self) -> list[str]:
+        """What docker says of deprecated options, once for each time one was given."""
+        return [
+            flag.help.replace("hidden,", f"Flag --{flag.name} has been", 1)
+            for flag in self._flags.values()
+            if flag.help.startswith("hidden, deprecated")
+            for _ in self.many(flag.name)
+        ]
 
     def flag(self, name: str) -> bool:
         """A switch."""
@@ -144,7 +168,7 @@ class Options:
             check(flag.kind, value)
         except ValueError as fault:
             raise FlagFault(f'invalid argument "{value}" for "{flag.label}" flag: {fault}') from fault
-        self._values.setdefault(flag.name, []).append(value)
+        self._values.setdefault(flag.target, []).append(value)
 
 
 def parse(flags: list[Flag], arguments: list[str], *, interspersed: bool = True) -> Options:

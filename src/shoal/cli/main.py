@@ -174,7 +174,10 @@ def _run(context: Context, path: str, words: list[str]) -> int:
         options = parse(known, words, interspersed=command.interspersed)
     except FlagFault as fault:
         raise _Usage(str(fault), path, line, 125) from fault
+    for notice in options.notices():
+        context.out(notice)
     shown = sorted([*flags, known[-1]], key=lambda flag: flag.name) if "h" in taken else flags
+    shown = [flag for flag in shown if not flag.hidden]
     if not options.flag("help"):
         _check_arguments(command, context.program, path, line, len(options.args))
         try:

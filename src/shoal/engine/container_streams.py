@@ -26,10 +26,13 @@ class ContainerStreams(ContainerAccess):
         entry = self._find(id)
         if entry.container.host_config.log_config.type == "none":
             raise ShoalError("configured logging driver does not support reading")
-        return logs.stream(
-            Path(entry.container.log_path), options, self._context.inotify,
-            lambda: entry.removing or not entry.state.running,
-        )  # fmt: skip
+        process = entry.record.conmon, entry.record.conmon_started
+
+        def ended() -> bool:  # with its next start, if any, others come to follow it
+            now = entry.record.conmon, entry.record.conmon_started
+            return entry.removing or not self._context.running(entry) or now != process
+
+        return logs.stream(Path(entry.container.log_path), options, self._context.inotify, ended)
 
     async def attach(self, id: str, *, stdin: bool = True, stdout: bool = True, stderr: bool = True) -> Attachment:
         """A client of its streams, from now on; one that is not running yet is joined when it starts.

@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -102,6 +103,8 @@ class ExecSession:
         self.streams: ProcessStreams | None = None
         self.child: subprocess.Popen[bytes] | None = None
         self.failure = ""
+        self.ended_at = 0.0
+        """When it ended, by the monotonic clock; 0: it has not."""
         self._base = context.options.exec_root / "c" / entry.id / f"x-{info.id[:16]}"
 
     def file(self, kind: str) -> Path:
@@ -192,6 +195,11 @@ class ExecSession:
             await asyncio.sleep(0.01)
         await self.ended()
 
+    def look(self) -> None:
+        """Notice the end now, whoever else waits for it."""
+        if self.child is not None and self.info.running and (code := self.child.poll()) is not None:
+            self.finish(code if code >= 0 else 128 - code)
+
     async def ended(self) -> int:
         """Wait for the end; returns the exit code."""
         if self.info.exit_code is None and self.child is not None:
@@ -206,6 +214,9 @@ class ExecSession:
             failure = failures.explain(complaint, self.info.config.cmd[0])
             code, self.failure = failure.code, failures.exec_text(failure)
         self.info = msgspec.structs.replace(self.info, running=False, exit_code=code, pid=0)
+        self.ended_at = time.monotonic()
+        if self.streams is not None:
+            self.streams.expire()
         for kind in ("json", "log", "tty", "pid"):
             self.file(kind).unlink(missing_ok=True)
         self._context.tell(self.entry.container, "exec_die", execID=self.info.id, exitCode=str(code))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -13,6 +14,9 @@ from shoal.engine.exec_session import ExecConfig, ExecInfo, ExecSession, ExecStr
 from shoal.engine.launch import open_files
 from shoal.engine.records import Entry
 from shoal.model.errors import Conflict, InvalidArgument, NotFound, ShoalError
+
+REMEMBERED = 300.0
+"""Seconds for which an exec that has ended can still be asked for its exit code."""
 
 
 class Execs:
@@ -27,6 +31,7 @@ class Execs:
         self._check(entry)
         if not config.cmd:
             raise InvalidArgument("No exec command specified")
+        self._forget_old()
         info = ExecInfo(id=self._context.ids.hex_id(), container_id=entry.id, config=config)
         self._sessions[info.id] = ExecSession(info, entry, self._context)
         self._context.tell(entry.container, f"exec_create: {' '.join(config.cmd)}", execID=info.id)
@@ -104,8 +109,7 @@ class Execs:
     def inspect(self, id: str) -> ExecInfo:
         """What is known of an exec. Raises NotFound."""
         session = self._find(id)
-        if session.child is not None and session.info.running and (code := session.child.poll()) is not None:
-            session.finish(code if code >= 0 else 128 - code)
+        session.look()
         info = session.info
         return msgspec.structs.replace(info, pid=session.pid()) if info.running else info
 
@@ -124,6 +128,12 @@ class Execs:
         """The container ended: its finished execs need not be known any more."""
         for id, session in list(self._sessions.items()):
             if session.info.container_id == container_id and not session.info.running:
+                del self._sessions[id]
+
+    def _forget_old(self) -> None:
+        for id, session in list(self._sessions.items()):
+            session.look()
+            if session.ended_at and time.monotonic() > session.ended_at + REMEMBERED:
                 del self._sessions[id]
 
     def discard(self, id: str) -> None:

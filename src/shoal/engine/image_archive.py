@@ -11,9 +11,8 @@ import hashlib
 import io
 import shutil
 import tarfile
-import tempfile
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from msgspec.structs import replace
 
 from shoal.engine import manifest as manifests
 from shoal.engine.blobs import CHUNK
+from shoal.engine.failures import system_text
 from shoal.engine.image_changes import apply_changes
 from shoal.engine.image_pull import Progress, silent
 from shoal.engine.image_store import ImageStore, StoredImage, machine
@@ -76,12 +76,16 @@ class Archives:
                     entries = decode(await in_thread(_member, archive, "manifest.json"), list[_Entry])
                     return [await self._load_one(archive, entry, progress) for entry in entries]
 
-    async def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
-        """The archive of the images called `names`, in chunks. Raises NotFound before the first."""
+    async def save(self, names: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """The archive of the images called `names`, in chunks. Raises NotFound, or ShoalError for a full disk, before
+        the first."""
         chosen = [(self._images.tag_of(name), self._images.stored(name)) for name in names]
         async with self._images.adding():
-            with tempfile.TemporaryFile() as file:
-                await in_thread(self._write_archive, file, chosen)
+            with self._images.blobs.scratch() as spool, spool.open("r+b") as file:
+                try:
+                    await in_thread(self._write_archive, file, chosen)
+                except OSError as fault:
+                    raise ShoalError(system_text(fault)) from fault
                 file.seek(0)
                 while chunk := await in_thread(file.read, CHUNK):
                     yield chunk

@@ -57,7 +57,6 @@ class Puller:
         Unauthenticated, ShoalError for what is damaged or does not fit on the disk.
         """
         reference = references.parse(name, default_tag=True)
-        progress({"status": f"Pulling from {reference.path}", "id": reference.tag or reference.digest})
         try:
             async with self._images.adding(resumable=True):
                 return await self._ask(
@@ -110,6 +109,8 @@ class Puller:
 
     async def _pull(self, session: RegistrySession, reference: Reference, progress: Progress, platform: str) -> Image:
         index_digest, media_type, data = await _manifest(session, reference)
+        # The first word after the registry's: until then a failure is the request's (docker-py reads nothing else).
+        progress({"status": f"Pulling from {reference.path}", "id": reference.tag or reference.digest})
         if manifests.is_index(media_type, data):
             entry = manifests.choose(decode(data, manifests.Index), machine(), platform)
             target = replace(reference, tag="", digest=entry.digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Images:
         """See `image_archive.Archives.load`."""
         return await self._archives.load(stream, progress)
 
-    def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
+    def save(self, names: Sequence[str]) -> AsyncGenerator[bytes, None]:
         """See `image_archive.Archives.save`."""
         return self._archives.save(names)
 

@@ -200,11 +200,11 @@ class Lifecycle:
         await self._close(entry)
         context.tell(entry.container, "die", exitCode=str(code), execDuration=str(int(ran)))
         context.settle(entry.next_exit, (code, ""))
+        context.settle(entry.not_running, (code, ""))
         if decision.restart:
             entry.restart_delay = decision.delay
             context.spawn(f"restarting container {entry.id[:12]}", self._restart_later, entry, decision.delay)
             return
-        context.settle(entry.not_running, (code, ""))
         if container.host_config.auto_remove:
             await self._delete(entry, volumes=True)
 

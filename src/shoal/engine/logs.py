@@ -22,7 +22,8 @@ from shoal.model.base import Struct
 
 LONGEST = 16 * 1024
 """Bytes after which a line is passed on in pieces, as docker does."""
-_BLOCK = 256 * 1024
+_BLOCK = 64 * 1024
+"""Bytes that are read and parsed in one go, some milliseconds; then others may have their turn."""
 
 
 class LogOptions(Struct, frozen=True):
@@ -103,7 +104,10 @@ def files(log: Path) -> list[Path]:
 
 
 class LogReader:
-    """Reads a log to its present end, and on from there, whatever is rotated meanwhile. Blocking; `close` it."""
+    """Reads a log to its present end, and on from there, whatever is rotated meanwhile. `close` it.
+
+    It gives None after each block, also where no line of it was wanted: the moment to let others have the event loop.
+    """
 
     def __init__(self, log: Path, options: LogOptions) -> None:
         self._log, self._options = log, options
@@ -111,12 +115,20 @@ class LogReader:
         self._pending = b""
         self._file: IO[bytes] | None = None
 
-    def history(self, final: bool) -> Iterator[LogLine]:
+    def history(self, final: bool) -> Iterator[LogLine | None]:
         """The lines that are there now, the last `tail` of them; `final`: unfinished ones too."""
-        lines = self._past(final)
-        yield from lines if self._options.tail < 0 else deque(lines, maxlen=self._options.tail)
+        if self._options.tail < 0:
+            yield from self._past(final)
+            return
+        last: deque[LogLine] = deque(maxlen=self._options.tail)
+        for line in self._past(final):
+            if line is None:
+                yield None
+            else:
+                last.append(line)
+        yield from last
 
-    def _past(self, final: bool) -> Iterator[LogLine]:
+    def _past(self, final: bool) -> Iterator[LogLine | None]:
         self._skip()
         yield from self.more()
         if final:
@@ -141,7 +153,7 @@ class LogReader:
         with suppress(FileNotFoundError):
             self._file = path.open("rb")
 
-    def more(self) -> Iterator[LogLine]:
+    def more(self) -> Iterator[LogLine | None]:
         """The lines that came since."""
         while True:
             newest = self._successor() is None  # asked first: a file that has a successor gets no more lines
@@ -161,13 +173,14 @@ class LogReader:
                 newer = path
         return newer
 
-    def _rest_of_file(self) -> Iterator[LogLine]:
+    def _rest_of_file(self) -> Iterator[LogLine | None]:
         while self._file is not None and (block := self._file.read(_BLOCK)):
             *lines, self._pending = (self._pending + block).split(b"\n")
             for raw in lines:
                 line = self._assembler.feed(raw + b"\n")
                 if line is not None and wanted(line, self._options):
                     yield line
+            yield None
 
     def rest(self) -> list[LogLine]:
         """Unfinished lines, when nothing more will come."""
@@ -230,9 +243,10 @@ async def stream(log: Path, options: LogOptions, inotify: Inotify, ended: Callab
         reader.close()
 
 
-async def _politely(lines: Iterator[LogLine]) -> AsyncIterator[LogLine]:
+async def _politely(lines: Iterator[LogLine | None]) -> AsyncIterator[LogLine]:
     """The lines, letting others have the event loop now and then."""
     for number, line in enumerate(lines, 1):
-        yield line
-        if number % 256 == 0:
+        if line is not None:
+            yield line
+        if line is None or number % 256 == 0:
             await asyncio.sleep(0)

@@ -13,6 +13,9 @@ from contextlib import suppress
 from shoal.engine.linux import settler, writable
 
 _CHUNK = 32 * 1024
+_GRACE = 2.0
+"""Seconds without output after which the streams of a process that has ended do, too: a child of its in the background
+may hold them for ever (dockerd's number)."""
 
 
 class ProcessStreams:
@@ -26,6 +29,7 @@ class ProcessStreams:
         for descriptor in {*self._outputs, self._stdin} - {-1}:
             os.set_blocking(descriptor, False)
         self._wake: asyncio.Future[None] | None = None
+        self._patience: float | None = None
         self._closing = False
 
     def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
@@ -46,21 +50,35 @@ class ProcessStreams:
                     yield stream, data
                 else:
                     self._drop(descriptor)
-            if idle:
-                await self._ready()
+            if idle and not await self._ready():
+                return
 
-    async def _ready(self) -> None:
+    async def _ready(self) -> bool:
+        """Wait until there is something to read, or to notice; False when that took too long."""
         loop = asyncio.get_running_loop()
         self._wake = wake = loop.create_future()
         watched = list(self._outputs)
         for descriptor in watched:
             loop.add_reader(descriptor, settler(wake))
         try:
-            await wake
+            async with asyncio.timeout(self._patience):
+                await wake
+        except TimeoutError:
+            return False
         finally:
             self._wake = None
             for descriptor in watched:
                 loop.remove_reader(descriptor)
+        return True
+
+    def expire(self) -> None:
+        """The process has ended: what it has still to say is there, or comes soon."""
+        self._patience = _GRACE
+        self._notice()
+
+    def _notice(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     def _drop(self, descriptor: int) -> None:
         self._outputs.pop(descriptor, None)
@@ -94,8 +112,7 @@ class ProcessStreams:
     def close(self) -> None:
         """Close everything; whoever iterates comes to an end."""
         self._closing = True
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        self._notice()
         if self._stdin >= 0 and self._stdin != self._terminal:
             os.close(self._stdin)
         self._stdin = -1

@@ -87,6 +87,8 @@ class Register:
         """The machines that have an address here, without those whose directory is gone."""
         found = []
         for path in children(self._members):
+            if path.suffix != ".json":
+                continue  # what a command that was killed had not finished writing
             with suppress(OSError, ValueError, TypeError):
                 member = Member(**json.loads(path.read_bytes()))
                 if Path(member.directory).is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 from aiohttp import web
 
@@ -136,9 +137,12 @@ async def save(call: Call) -> web.StreamResponse:
         raise InvalidArgument("names of images are required")
     for name in asked:
         call.context.engine.images.find(name)
-    async with streaming(call, "application/x-tar") as stream:
-        async for chunk in call.context.engine.images.save(asked):
-            await stream.write(chunk)
+    async with aclosing(call.context.engine.images.save(asked)) as chunks:
+        first = await anext(chunks)  # until here what goes wrong is an error's answer
+        async with streaming(call, "application/x-tar") as stream:
+            await stream.write(first)
+            async for chunk in chunks:
+                await stream.write(chunk)
     return stream.response
 
 
