@@ -6,9 +6,12 @@ import asyncio
 import json
 import socket
 import ssl
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -22,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from shoal.api.call import Call, answer
+from shoal.api.client import Address, Client, ConnectionFault, Tls
 from shoal.api.context import Context
 from shoal.api.hijack import hijack
 from shoal.api.listen import TlsOptions, listening, open_socket
@@ -302,6 +306,7 @@ def certificate(directory: Path) -> tuple[Path, Path]:
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=1)).add_extension(x509.BasicConstraints(True, None), True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
         .sign(key, hashes.SHA256())
     )  # fmt: skip
     cert, pem = directory / "cert.pem", directory / "key.pem"
@@ -363,6 +368,79 @@ def test_raw_connections_over_tls_survive_half_close(tmp_path: Path) -> None:
             assert len(await asyncio.to_thread(talk, port)) > 100_000
 
     on_both_loops(check)
+
+
+async def echo(call: Call) -> Any:
+    """Says again what it hears, at once; after the end of the client's input it has a last word."""
+    response, connection = await hijack(call, "application/vnd.docker.raw-stream")
+    while data := await connection.read():
+        await connection.write(data)
+    await asyncio.sleep(0.01)
+    await connection.write(b"the end")
+    return response
+
+
+def test_our_client_reads_on_after_half_close_over_tls(tmp_path: Path) -> None:
+    """Output that arrives at the very moment of our client's half-close is complete, and so is what comes later."""
+    cert, key = certificate(tmp_path)
+    everything = Random(1).randbytes(3_000_000)
+
+    def talk(port: int, size: int) -> bytes:
+        client = Client(Address(f"tcp://127.0.0.1:{port}", Tls(str(cert), str(cert), str(key), verify=True)))
+        raw = client.hijack("/echo")
+        pieces: list[bytes | None] = [everything[start : start + 65536] for start in range(0, size, 65536)]
+        pieces[-1] = everything[:size][(len(pieces) - 1) * 65536 :]
+        pieces.append(None)
+        threading.Thread(target=lambda: [raw.feed(piece) for piece in pieces], daemon=True).start()
+        deadline = time.monotonic() + 30
+
+        def idle() -> None:
+            assert time.monotonic() < deadline
+
+        try:
+            return b"".join(raw.pump(idle=idle))
+        finally:
+            raw.close()
+
+    async def check() -> None:
+        async with serve(context(), [[Route("POST", "/echo", echo, lasting=True)]]) as server:
+            listener = open_socket("tcp://127.0.0.1:0", tls=True)
+            port = listener.getsockname()[1]
+            await server.listen(listener, TlsOptions(cert, key, ca=cert, verify=True))
+            for size in (10, 100_000, 3_000_000) * 5:
+                heard = await asyncio.to_thread(talk, port, size)
+                assert len(heard) == size + len(b"the end")
+                assert heard == everything[:size] + b"the end"
+
+    on_both_loops(check)
+
+
+async def test_our_raw_connections_check_certificates(tmp_path: Path) -> None:
+    """Attach and exec trust and distrust the same servers as every other request, and say so in the same words."""
+    cert, key = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    stranger = certificate(tmp_path / "other")[0]
+
+    def fault(action: Callable[[str], Any]) -> str:
+        with pytest.raises(ConnectionFault) as caught:
+            action("/x")
+        return caught.value.message.replace("Post", "Get")
+
+    async with serve(context(), [[Route("POST", "/x", failing(Conflict("reached")))]]) as server:
+        listener = open_socket("tcp://127.0.0.1:0", tls=True)
+        port = listener.getsockname()[1]
+        await server.listen(listener, TlsOptions(cert, key, ca=cert, verify=True))
+        none = str(tmp_path / "none")
+        for name, ca, own, reason in (
+            ("127.0.0.1", str(stranger), (str(cert), str(key)), "CERTIFICATE_VERIFY_FAILED"),
+            ("localhost", str(cert), (str(cert), str(key)), "CERTIFICATE_VERIFY_FAILED"),
+            ("127.0.0.1", str(cert), (none, none), ""),
+        ):
+            client = Client(Address(f"tcp://{name}:{port}", Tls(ca, *own, verify=True)))
+            said = await asyncio.to_thread(fault, client.hijack)
+            assert reason in said
+            if reason:
+                assert said == await asyncio.to_thread(fault, client.get)
 
 
 async def test_tls_wants_a_certificate(tmp_path: Path) -> None:

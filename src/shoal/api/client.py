@@ -20,7 +20,7 @@ from typing import Any
 
 from shoal.api.client_address import Address, AddressFault, Tls, config_dir, from_environment
 from shoal.api.client_http import ProtocolFault, Reader, Response, send
-from shoal.api.client_streams import Hijacked, frames, objects
+from shoal.api.client_streams import Hijacked, connect_raw, frames, objects
 from shoal.model.errors import ShoalError
 
 API_VERSION = "1.50"
@@ -215,7 +215,7 @@ class Client:
         elif reader:
             reader.close()
         try:
-            reader = Reader(self.address.connect())
+            reader = Reader(connect_raw(self.address) if fresh else self.address.connect())
             reader.socket.settimeout(self._timeout)
             return self._send(reader, method, target, headers, payload)
         except OSError as fault:

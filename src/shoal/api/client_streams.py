@@ -7,9 +7,15 @@ import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from queue import Queue
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+from shoal.api.client_address import Address, Tls
 from shoal.api.client_http import ProtocolFault, Reader
+
+if TYPE_CHECKING:
+    import ssl
+
+    from _typeshed import ReadableBuffer
 
 _CHUNK = 65536
 _MOST_WAITING = 1 << 20
@@ -91,7 +97,10 @@ class Hijacked:
         while True:
             idle()
             readable, writable, _ = select.select(
-                [self._socket, self._woken], [self._socket] if self._outgoing else [], [], 0.5
+                [self._socket, self._woken],
+                [self._socket] if self._outgoing or (self._ending and not self._half_closed) else [],
+                [],
+                0 if self._pending() else 0.5,
             )
             if self._woken in readable:
                 self._woken.recv(4096)
@@ -100,12 +109,11 @@ class Hijacked:
                 self._flush()
             if self._ending and not self._outgoing:
                 self._close_write()
-            if self._socket in readable or self._pending():
-                piece = self._receive()
-                if piece == b"":
-                    return
-                if piece:
-                    yield piece
+            piece = self._receive()
+            if piece == b"":
+                return
+            if piece:
+                yield piece
 
     def close(self) -> None:
         """Hang up."""
@@ -130,9 +138,8 @@ class Hijacked:
                 self._outgoing = self._outgoing[self._socket.send(self._outgoing) :]
         except (BlockingIOError, InterruptedError):
             pass
-        except OSError as fault:
-            if not _wants(fault):
-                self._outgoing = b""  # the process is gone: what it would have read no longer matters
+        except OSError:
+            self._outgoing = b""  # the process is gone: what it would have read no longer matters
 
     def _receive(self) -> bytes | None:
         """A piece, b"" at the end, None when there is nothing yet."""
@@ -142,25 +149,148 @@ class Hijacked:
             return None
         except (ConnectionResetError, BrokenPipeError):
             return b""
-        except OSError as fault:
-            if _wants(fault):
-                return None
-            raise
 
     def _close_write(self) -> None:
         if self._half_closed:
             return
-        self._half_closed = True
-        unwrap = getattr(self._socket, "unwrap", None)
         try:
-            if unwrap:
-                unwrap()  # sends close_notify; the peer's answer comes later, so this "wants read"
-            else:
-                self._socket.shutdown(socket.SHUT_WR)
+            self._socket.shutdown(socket.SHUT_WR)
+        except (BlockingIOError, InterruptedError):
+            return  # no room for it now: the next turn tries again
         except OSError:
             pass
+        self._half_closed = True
 
 
-def _wants(fault: OSError) -> bool:
-    """Whether TLS only asks to try again."""
-    return type(fault).__name__ in ("SSLWantReadError", "SSLWantWriteError")
+def connect_raw(address: Address) -> socket.socket:
+    """A connection for `Hijacked`: with TLS too, `shutdown(SHUT_WR)` ends only what we say. Raises OSError."""
+    tls = address.tls
+    if not tls:
+        return address.connect()
+    return Address(address.url, _RawTls(tls.ca, tls.cert, tls.key, verify=tls.verify)).connect()
+
+
+class _RawTls(Tls):
+    """The same certificates and checks, around a connection that can be half-closed."""
+
+    def wrap(self, sock: socket.socket, host: str) -> socket.socket:
+        # around a socket that is not connected there is no handshake: this one is only asked for its settings
+        with socket.socket() as unconnected, super().wrap(unconnected, host) as model:
+            return _TlsSocket(sock, cast("ssl.SSLSocket", model).context, host)
+
+
+class _TlsSocket(socket.socket):
+    """TLS with a half-close, which SSLSocket has not.
+
+    SSLSocket.unwrap calls SSL_shutdown twice, and the second call breaks the connection when output is arriving. Here
+    OpenSSL sees only the bytes that we hand it: with none at hand it says its close_notify and leaves the rest alone.
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        import ssl
+
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._unsent = b""  # encrypted, but not yet taken by the socket
+        self._accepted = 0  # how much of what `send` got is encrypted, though `send` has not yet said so
+        self._kept = b""  # read before the half-close
+        self._goodbye = False
+        timeout = sock.gettimeout()
+        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        try:
+            self.settimeout(timeout)
+            self._shake_hands()
+        except BaseException:
+            self.close()
+            raise
+
+    def pending(self) -> int:
+        """More than 0 when `recv` has something to work on that select does not see."""
+        return len(self._kept) + self._tls.pending() + self._incoming.pending
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """As a socket's: BlockingIOError when there is nothing yet, b"" at the end."""
+        if self._kept:
+            piece, self._kept = self._kept[:bufsize], self._kept[bufsize:]
+            return piece
+        while (data := self._decrypted(bufsize)) is None:
+            self._take_in(bufsize)
+        return data
+
+    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
+        """As a socket's; after BlockingIOError the next call must begin with the same bytes, as OpenSSL has it."""
+        if not self._accepted:
+            self._accepted = self._tls.write(memoryview(data)[:_CHUNK])
+        self._flush()
+        sent, self._accepted = self._accepted, 0
+        return sent
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
+        """As a socket's."""
+        left = memoryview(data)
+        while left:
+            left = left[self.send(left) :]
+
+    def shutdown(self, how: int, /) -> None:
+        """SHUT_WR says close_notify; what the other side sends can still be read. Call again on BlockingIOError."""
+        if how != socket.SHUT_WR:
+            super().shutdown(how)
+            return
+        if not self._goodbye:
+            while data := self._decrypted(_CHUNK):  # SSL_shutdown must find nothing to read
+                self._kept += data
+            self._goodbye = True
+            try:
+                self._tls.unwrap()
+            except OSError:
+                pass  # always: the other side's close_notify is not there yet
+        self._flush()
+
+    def _shake_hands(self) -> None:
+        import ssl
+
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._take_in(_CHUNK)
+            except OSError:
+                self._flush_if_possible()  # tells the other side why
+                raise
+            else:
+                self._flush()
+                return
+
+    def _decrypted(self, limit: int) -> bytes | None:
+        """The next bytes, b"" at the end (SSLSocket, too, takes a missing close_notify for one), None: not yet."""
+        import ssl
+
+        try:
+            return self._tls.read(limit)
+        except ssl.SSLWantReadError:
+            return None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+        finally:
+            self._flush_if_possible()
+
+    def _take_in(self, limit: int) -> None:
+        data = super().recv(max(limit, _CHUNK))
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _flush_if_possible(self) -> None:
+        """Send what reading has brought up: an alert, an answer to a change of keys."""
+        if self._outgoing.pending:
+            try:
+                self._flush()
+            except OSError:
+                pass  # what can be read comes first; the next `send` finds out
+
+    def _flush(self) -> None:
+        self._unsent += self._outgoing.read()
+        while self._unsent:
+            self._unsent = self._unsent[super().send(self._unsent) :]
