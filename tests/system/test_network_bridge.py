@@ -281,6 +281,48 @@ async def test_killed_daemon_finds_its_sandboxes_again(tmp_path: Path, node: Pat
     killed._threads.close()
 
 
+async def test_rules_that_somebody_flushed_come_back(networks: Networks, node: Path, client: Path) -> None:
+    """`systemctl restart nftables` takes all rules away: the next change brings ours back, and nothing is stuck."""
+    first = request(port_bindings=publish("80/tcp", "8080"))
+    await networks.open(first)
+    nft("flush", "ruleset", netns=node)
+    await networks.close(first.container_id)
+    second = await networks.open(request(port_bindings=publish("80/tcp", "8080")))
+    nft("flush", "ruleset", netns=node)
+    third = await networks.open(request(port_bindings=publish("80/tcp", "8081")))
+    with Server(second.netns, 80, "second"), Server(third.netns, 80, "third"):
+        assert ask(client, NODE, 8080) == f"second {CLIENT}"
+        assert ask(client, NODE, 8081) == f"third {CLIENT}"
+
+
+async def test_one_step_that_fails_loses_no_port(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever cannot be taken away, the rest of a sandbox goes, and its port is free."""
+
+    async def fails(owner: str, ports: object) -> None:
+        raise ShoalError("the kernel says no")
+
+    box = request(port_bindings=publish("80/tcp", "8080"))
+    await networks.open(box)
+    with monkeypatch.context() as patch, pytest.raises(ShoalError, match="the kernel says no"):
+        patch.setattr(networks._sandboxes._fabric, "publish", fails)
+        await networks.close(box.container_id)
+    again = await networks.open(request(port_bindings=publish("80/tcp", "8080")))
+    assert again.ports == {"80/tcp": [PortBinding(host_ip="0.0.0.0", host_port="8080")]}
+
+
+async def test_damaged_hints_do_not_keep_a_daemon_from_starting(tmp_path: Path, node: Path) -> None:
+    """What managers tell again anyway may be lost in a power cut; one container's own doings are its own trouble."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "swarm.json").touch()
+    async with Networks(tmp_path / "state", tmp_path / "run", netns=node) as networks:
+        await networks.create(NetworkSpec(name="own"))
+        box = request(network_mode="own")
+        sandbox = await networks.open(box)
+    ip("address", "flush", "dev", "lo", netns=Path(sandbox.netns))
+    async with Networks(tmp_path / "state", tmp_path / "run", netns=node) as networks:
+        await networks.close(box.container_id)
+
+
 async def test_nothing_is_left(tmp_path: Path, node: Path) -> None:
     """When the last container is closed and the daemon ends, bridges, tables, namespaces and sockets are gone."""
     async with Networks(tmp_path / "state", tmp_path / "run", netns=node) as networks:

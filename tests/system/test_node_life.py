@@ -201,6 +201,21 @@ async def _voters(machine: Machine, count: int) -> bool:
     return len(members) == count and not any(member.is_learner for member in members)
 
 
+async def test_what_an_interrupted_join_left_is_no_store(lab: Lab) -> None:
+    """etcd makes a directory before it asks its peers: a manager that finds no more than that joins anew, and does not
+    found a swarm of its own."""
+    one = await lab.on("one")
+    await one.init()
+    two = await lab.worker("two", one)
+    left = two.directory / "etcd/data/member/snap/db"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(16384))
+    await set_role(one, id_of(two), "manager")
+    await until(lambda: node_of(two).swarm_info().control_available)
+    await until(lambda: _voters(one, 2))
+    assert {node.id for node in control(two).list_nodes()} == {id_of(one), id_of(two)}
+
+
 async def test_a_worker_is_promoted_and_demoted(lab: Lab) -> None:
     """Promotion renews the certificate and starts a manager; demotion removes its vote and makes it a worker again."""
     one = await lab.on("one")

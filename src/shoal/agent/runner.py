@@ -114,8 +114,10 @@ class Runner:
         """Bring the task where it is desired until it is dropped."""
         try:
             controller = self._resolve(self.task)
-        except ShoalError as fault:
-            self._become(failed_state(self.status.state), "resolving controller failed", err=fault.message)
+        except Exception as fault:  # whatever is wrong with one task must not end the others
+            if not isinstance(fault, ShoalError):
+                _LOG.exception("task %s cannot be run here", self.task.id)
+            self._become(failed_state(self.status.state), "resolving controller failed", err=str(fault))
             while not self._dropped:
                 await self._bell.wait()
             return

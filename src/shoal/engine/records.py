@@ -87,7 +87,11 @@ class Records:
                 overlay.unmount(folder)
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
-            entry = Entry(decode((folder / "container.json").read_bytes(), Record))
+            try:
+                entry = Entry(decode((folder / "container.json").read_bytes(), Record))
+            except (ShoalError, OSError) as fault:  # after a power cut; its files stay for whoever wants to look
+                log.error("container %s cannot be read and is left out: %s", folder.name[:12], fault)
+                continue
             self._entries[entry.id] = entry
             self._names[entry.container.name] = entry.id
         return list(self._entries.values())

@@ -139,8 +139,14 @@ class Fabric:
             new = None
             commands = ruleset.remove(self._name)
         if commands:
-            self._applied = None  # so it stays if this is cut short: then the next refresh writes all of it
-            await self._threads.run(self.node.nft.run, commands)
+            before, self._applied = self._applied, None  # so it stays if this is cut short: then all of it is written
+            try:
+                await self._threads.run(self.node.nft.run, commands)
+            except ShoalError:
+                if before is None or new is None:
+                    raise
+                # Somebody has flushed the rules (as a restart of the nftables service does): ours are written anew.
+                await self._threads.run(self.node.nft.run, ruleset.replace(new))
         self._applied = new
 
 

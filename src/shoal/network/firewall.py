@@ -6,10 +6,13 @@ Without such a firewall nothing is done.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 
 from shoal.network.kernel.namespaces import Namespace
+
+log = logging.getLogger(__name__)
 
 _TIMEOUT = 10.0
 
@@ -48,8 +51,12 @@ def _iptables(namespace: Namespace, *arguments: str) -> str | None:
     program = shutil.which("iptables", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if not program:
         return None
-    with namespace.entered():
-        done = subprocess.run(
-            [program, "-w", *arguments], capture_output=True, text=True, check=False, timeout=_TIMEOUT
-        )
+    try:
+        with namespace.entered():
+            done = subprocess.run(
+                [program, "-w", *arguments], capture_output=True, text=True, check=False, timeout=_TIMEOUT
+            )
+    except subprocess.TimeoutExpired:
+        log.warning("iptables waits for another firewall: %s is not done", " ".join(arguments))
+        return None
     return done.stdout if done.returncode == 0 else None

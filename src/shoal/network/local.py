@@ -152,7 +152,7 @@ class LocalNetworks:
         self._networks[network.id] = network
 
     def _save(self) -> None:
-        write_atomic(self._path, encode(_File(networks=self.every())), durable=False)
+        write_atomic(self._path, encode(_File(networks=self.every())))
 
 
 def _check(spec: NetworkSpec) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -20,6 +22,8 @@ from shoal.network.sandbox import Attachment, Sandbox, SandboxRecord, SandboxReq
 from shoal.network.shelf import Shelf
 from shoal.network.tables import PublishedPort
 from shoal.network.threads import Threads
+
+log = logging.getLogger(__name__)
 
 _SHARED_NETWORK = (
     "container sharing network namespace with another container or host cannot be connected to any other network"
@@ -54,7 +58,10 @@ class Sandboxes:
                 else:
                     self._leases.hold(item.network_id, item.settings.ip_address, record.id)
             for binding in record.bindings:
-                self._fabric.ports.take(binding.host, record.id, probe=False)
+                try:
+                    self._fabric.ports.take(binding.host, record.id, probe=False)
+                except ShoalError as fault:  # of two whose end was cut short
+                    log.warning("container %s: %s", record.id[:12], fault)
         return users
 
     async def restore_bridges(self) -> None:
@@ -67,7 +74,10 @@ class Sandboxes:
         """What they have inside."""
         for record in self.every():
             if record.netns:
-                await self._catalogue.services.joined(record, anew=True)
+                try:
+                    await self._catalogue.services.joined(record, anew=True)
+                except (OSError, ShoalError) as fault:  # what a container did to itself is not the others' trouble
+                    log.warning("container %s has no name server: %s", record.id[:12], fault)
 
     async def open(self, request: SandboxRequest) -> Sandbox:
         """The sandbox of a container: the one it has, else a new one."""
@@ -79,7 +89,11 @@ class Sandboxes:
                 record = SandboxRecord(request=request, netns="")
                 if mode != "host":
                     record = await self._make(request)
-                await self._threads.run(self._shelf.save, record)
+                try:
+                    await self._threads.run(self._shelf.save, record)
+                except BaseException:
+                    await self._unmake(record)
+                    raise
                 self._records[record.id] = record
             return self._present(self._records[request.container_id])
 
@@ -177,13 +191,15 @@ class Sandboxes:
         await self._threads.run(self._shelf.save, record)
 
     async def _unmake(self, record: SandboxRecord) -> None:
-        self._catalogue.services.gone(record.id)
-        await self._fabric.publish(record.id, ())
-        self._fabric.ports.release(record.id)
-        for item in record.attachments:
-            await self._catalogue.left(record, item, dying=True)
-        self._leases.release(record.id)
-        await self._threads.run(self._shelf.drop, record.id)
+        """Every step, also where another one fails."""
+        async with AsyncExitStack() as steps:  # the last is the first; a port is free when no record has it any more
+            steps.callback(self._fabric.ports.release, record.id)
+            steps.push_async_callback(self._threads.run, self._shelf.drop, record.id)
+            steps.callback(self._leases.release, record.id)
+            for item in record.attachments:
+                steps.push_async_callback(self._catalogue.left, record, item, dying=True)
+            steps.push_async_callback(self._fabric.publish, record.id, ())
+            steps.callback(self._catalogue.services.gone, record.id)
 
     def _needs_gateway(self, record: SandboxRecord) -> bool:
         """On overlays only: the way outside, and published ports, lead over the node's gateway bridge."""

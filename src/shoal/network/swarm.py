@@ -58,7 +58,8 @@ class Swarm:
         self._segments: dict[str, Segment] = {}
         self._users: dict[str, set[str]] = {}
         self._mtus: dict[str, int] = {}
-        self._unfinished = False  # an update was cut short: the next one looks at everything
+        self._unfinished = False  # an update was cut short, or failed in part: the next one looks at everything
+        self._failed = False
         self._lock = asyncio.Lock()
         self._arrived = asyncio.Condition()
 
@@ -75,7 +76,7 @@ class Swarm:
     async def restore(self, users: dict[str, set[str]]) -> None:
         """Take up the last good state. `users`: which containers are on which overlay."""
         if self._path.exists():
-            self._state = await self._threads.run(lambda: decode(self._path.read_bytes(), _State))
+            self._state = await self._threads.run(self._read)
         self._snapshots.update({snapshot.network.id: snapshot for snapshot in self._state.snapshots})
         self._users = users
         async with self._lock:
@@ -84,6 +85,14 @@ class Swarm:
             if not any(not segment.ingress for segment in self._segments.values()):
                 await self._threads.run(self._overlays.end)
             await self._mesh()
+
+    def _read(self) -> _State:
+        """What was known last. The managers tell all of it again, so a damaged file is none."""
+        try:
+            return decode(self._path.read_bytes(), _State)
+        except (ShoalError, OSError) as fault:
+            log.error("%s cannot be read: %s", self._path, fault)
+            return _State()
 
     async def apply(self, update: NetworkUpdate, node_id: str) -> None:
         """Bring this node to `update`. What did not change is not touched; doing it twice does no more."""
@@ -96,9 +105,13 @@ class Swarm:
             )
             changed = {key for key in before.keys() | after.keys() if everything or before.get(key) != after.get(key)}
             self._state = _State(node_id=node_id, data_path_port=update.data_path_port, snapshots=list(after.values()))
-            self._unfinished = True
+            self._unfinished, self._failed = True, False
             if changed:
-                await self._threads.run(write_atomic, self._path, encode(self._state), durable=False)
+                try:
+                    await self._threads.run(write_atomic, self._path, encode(self._state), durable=False)
+                except OSError as fault:  # a full disk keeps nobody from being reached
+                    self._failed = True
+                    log.error("the swarm's networks are not on disk: %s", fault)
             self._snapshots.clear()
             self._snapshots.update(after)
             for network_id in sorted(changed):
@@ -108,7 +121,7 @@ class Swarm:
             self._arrived.notify_all()
         await self._services.follow(changed)
         await self._forget_withdrawn(before, after, changed)
-        self._unfinished = False
+        self._unfinished = self._failed
 
     async def leave(self) -> None:
         """Forget the swarm and remove everything that `apply` made. Idempotent."""
@@ -198,6 +211,7 @@ class Swarm:
         except (OSError, ShoalError):
             # The next update tries again from the beginning; other networks must not suffer.
             self._segments.pop(network_id, None)
+            self._failed = True
             log.exception("cannot bring network %s up to date", network_id)
 
     async def _forget_withdrawn(

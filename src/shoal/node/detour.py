@@ -66,8 +66,11 @@ async def remember(client: EtcdClient, path: Path) -> None:
             members = []
         peers = {one.name: urlsplit(one.peer_urls[0]).hostname or "" for one in members if one.name and one.peer_urls}
         if peers and peers != known:
-            await asyncio.to_thread(write_file, path, encode(peers), 0o600)
-            known = peers
+            try:
+                await asyncio.to_thread(write_file, path, encode(peers), 0o600)
+                known = peers
+            except OSError as fault:  # a full disk: a manager without this hint is better than none
+                logger.warning("the other managers' addresses are not on disk: %s", fault)
         await asyncio.sleep(REMEMBERING)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from shoal.ca.files import KeyPair
 from shoal.ca.issue import new_csr
+from shoal.engine.process import in_thread
 from shoal.kit.tasks import Bell, Group, background
 from shoal.manager.control import Control
 from shoal.manager.loop import decide_while_leading
@@ -117,7 +119,7 @@ class ManagerSide:
             try:
                 await self.announce_address()
                 wait = UPKEEP
-            except (ShoalError, EtcdError) as fault:
+            except (ShoalError, EtcdError, OSError) as fault:
                 logger.info("this manager's address is not announced yet: %s", fault)
                 wait = 1.0
             await self.look.wait(wait)
@@ -133,12 +135,17 @@ async def run_manager(
     a quorum as long as it takes. `MemberRemoved` comes out of the scope when the other managers remove this one.
     """
     state = local.state
-    fresh = not (state.etcd / "data" / "member").exists()
+    data = state.etcd / "data"
+    # etcd's own criterion: what it makes before its log is nothing to take up, with that alone it founds a cluster.
+    fresh = not any(data.glob("member/wal/*.wal"))
+    if fresh:
+        await in_thread(shutil.rmtree, data, ignore_errors=True)
     initial_cluster = ""
     if founding is not None:
         _prepare(local, founding)
     elif fresh:
         initial_cluster = await join_store(local)
+    state.peer_certificates.load()  # finishes a renewal that was cut short
     keys = state.load_keys()
     if keys is None:
         raise ShoalError("the key of the swarm's store is missing")
