@@ -82,7 +82,7 @@ def leads(machine: Machine) -> bool:
 
 
 async def leader_among(*machines: Machine) -> Machine:
-    return await until(lambda: next((one for one in machines if leads(one)), None), 20)
+    return await until(lambda: next((one for one in machines if leads(one)), None), 60)
 
 
 async def set_role(manager: Machine, node_id: str, role: str) -> None:
