@@ -31,7 +31,7 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
 @contextmanager
-def engine(trusts: Path, server: certs.Pair, version: ssl.TLSVersion) -> Iterator[str]:
+def engine(trusts: Path, server: certs.Pair, version: ssl.TLSVersion, status: str = "200 OK") -> Iterator[str]:
     """Something that takes one connection, and answers whom it trusts."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*server)
@@ -45,7 +45,7 @@ def engine(trusts: Path, server: certs.Pair, version: ssl.TLSVersion) -> Iterato
             try:
                 with context.wrap_socket(connection, server_side=True) as link:
                     link.recv(4096)
-                    link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+                    link.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nOK".encode())
             except (ssl.SSLError, OSError):
                 connection.close()
 
@@ -107,6 +107,18 @@ def test_an_engine_that_takes_ours_shows_its_own(tmp_path: Path, version: ssl.TL
     with engine(ours.certificate, server, version) as url:
         shown = probe.certificate(url, "m1", tmp_path / "ours", 60)
     assert shown == ssl.PEM_cert_to_DER_cert(server.certificate.read_text())
+
+
+def test_a_status_of_ones_own_is_told(tmp_path: Path) -> None:
+    """What stands between may answer with a status that no list has."""
+    ours = identities(tmp_path / "ours")
+    server = certs.Pair(tmp_path / "server.pem", tmp_path / "server-key.pem")
+    certs.issue_server(server, ours, "m1", ["m1"], NOW)
+    with (
+        engine(ours.certificate, server, VERSIONS[1], "520 Web Server Is Down") as url,
+        pytest.raises(probe.ProbeError, match="520 Web Server Is Down"),
+    ):
+        probe.version(url, "m1", tmp_path / "ours", 60)
 
 
 def test_nobody_there_and_nothing_back_are_told_apart(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def engine(url: str, name: str, directory: Path, timeout: float = 10.0) -> Engin
     """Ask the engine at `url` (tcp://address:port) of machine `name`. Raises ProbeError."""
     answer = _get(url, name, directory, "/version", timeout)
     if answer.status != http.client.OK:
-        raise ProbeError(f"Unable to query docker version: {answer.status} {http.client.responses[answer.status]}")
+        raise ProbeError(f"Unable to query docker version: {answer.status} {answer.reason}")
     with _explained(url):
         said: Mapping[str, Any] = json.loads(answer.body)
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(answer.certificate["notAfter"]), UTC)
@@ -111,6 +111,7 @@ class _Answer(NamedTuple):
     """What came of a request, and the certificate that was shown: as `getpeercert` gives it, and as it is (DER)."""
 
     status: int
+    reason: str
     body: bytes
     certificate: Mapping[str, Any]
     der: bytes
@@ -130,7 +131,7 @@ def _get(url: str, name: str, directory: Path, path: str, timeout: float) -> _An
                 secure.recv(1)  # an engine that has hung up may have said why: then this raises it
                 raise
             response = connection.getresponse()
-            return _Answer(response.status, response.read(), shown, der)
+            return _Answer(response.status, response.reason, response.read(), shown, der)
         finally:
             connection.close()
 
