@@ -6,6 +6,10 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 DEFAULT_UNIX = "unix:///var/run/docker.sock"
 
@@ -20,8 +24,8 @@ class Tls:
     def __init__(self, ca: str, cert: str, key: str, *, verify: bool) -> None:
         self.ca, self.cert, self.key, self.verify = ca, cert, key, verify
 
-    def wrap(self, sock: socket.socket, host: str) -> socket.socket:
-        """The socket with TLS around it. Raises OSError (ssl.SSLError is one)."""
+    def context(self) -> ssl.SSLContext:
+        """The certificates and checks, for any number of connections. Raises OSError (ssl.SSLError is one)."""
         import ssl
 
         context = ssl.create_default_context(cafile=self.ca if self.verify and os.path.exists(self.ca) else None)
@@ -30,7 +34,11 @@ class Tls:
             context.verify_mode = ssl.CERT_NONE
         if os.path.exists(self.cert) or os.path.exists(self.key):
             context.load_cert_chain(self.cert, self.key)
-        return context.wrap_socket(sock, server_hostname=host)
+        return context
+
+    def wrap(self, sock: socket.socket, host: str) -> socket.socket:
+        """The socket with TLS around it. Raises OSError."""
+        return self.context().wrap_socket(sock, server_hostname=host)
 
 
 class Address:

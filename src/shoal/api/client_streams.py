@@ -7,7 +7,7 @@ import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from queue import Queue
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from shoal.api.client_address import Address, Tls
 from shoal.api.client_http import ProtocolFault, Reader
@@ -174,9 +174,7 @@ class _RawTls(Tls):
     """The same certificates and checks, around a connection that can be half-closed."""
 
     def wrap(self, sock: socket.socket, host: str) -> socket.socket:
-        # around a socket that is not connected there is no handshake: this one is only asked for its settings
-        with socket.socket() as unconnected, super().wrap(unconnected, host) as model:
-            return _TlsSocket(sock, cast("ssl.SSLSocket", model).context, host)
+        return _TlsSocket(sock, self.context(), host)
 
 
 class _TlsSocket(socket.socket):
