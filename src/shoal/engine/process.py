@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, ParamSpec, TypeVar
 
+from shoal.kit.tasks import to_its_end
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -49,16 +51,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     For calls whose files are cleared away, or used by the next, as soon as their caller is done.
     """
-    return await _to_its_end(asyncio.get_running_loop().run_in_executor(None, lambda: function(*args, **kwargs)))
-
-
-async def _to_its_end(call: asyncio.Future[T]) -> T:
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        await asyncio.wait([call])
-        call.exception()  # heard: nobody is left who could be told
-        raise
+    return await to_its_end(asyncio.get_running_loop().run_in_executor(None, lambda: function(*args, **kwargs)))
 
 
 class Workers:
@@ -70,7 +63,7 @@ class Workers:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a thread. A waiter that is cancelled goes when the call has ended."""
         loop = asyncio.get_running_loop()
-        return await _to_its_end(loop.run_in_executor(self._pool, lambda: function(*args, **kwargs)))
+        return await to_its_end(loop.run_in_executor(self._pool, lambda: function(*args, **kwargs)))
 
     def close(self) -> None:
         """Wait for the calls under way."""

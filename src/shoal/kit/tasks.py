@@ -7,7 +7,9 @@ import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Group(asyncio.TaskGroup):
@@ -62,6 +64,16 @@ async def background(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[asy
     except BaseExceptionGroup as failures:
         if len(failures.exceptions) == 1:
             raise failures.exceptions[0] from None
+        raise
+
+
+async def to_its_end(call: asyncio.Future[T]) -> T:
+    """Wait for what a thread does: a waiter that is cancelled goes when the call has ended, which cannot be stopped."""
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await asyncio.wait([call])
+        call.exception()  # heard: nobody is left who could be told
         raise
 
 

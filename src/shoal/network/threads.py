@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from shoal.kit.tasks import to_its_end
 from shoal.network.kernel.nft import Reaper
 
 T = TypeVar("T")
@@ -22,12 +23,7 @@ class Threads:
     async def run(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Call `function` in a thread. Cancelled, it still waits for the end: half a change helps nobody."""
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._pool, lambda: function(*arguments, **options))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            raise
+        return await to_its_end(loop.run_in_executor(self._pool, lambda: function(*arguments, **options)))
 
     def close(self) -> None:
         """End the threads once they are idle."""
