@@ -99,8 +99,8 @@ def _moment(text: str) -> tuple[str, datetime] | None:
 
 def files(log: Path) -> list[Path]:
     """The log's files, newest first."""
-    old = {path.suffix: path for path in log.parent.glob(f"{log.name}.*") if path.suffix[1:].isdecimal()}
-    return [path for path in [log, *(old[suffix] for suffix in sorted(old, key=lambda s: int(s[1:])))] if path.exists()]
+    old = [path for path in log.parent.glob(f"{log.name}.*") if path.suffix[1:].isdecimal()]
+    return [*([log] if log.exists() else []), *sorted(old, key=lambda path: int(path.suffix[1:]))]
 
 
 class LogReader:
