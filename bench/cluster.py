@@ -10,9 +10,8 @@ from functools import partial
 from statistics import median
 
 from demo.shell import Shell
-from demo.workplace import Workplace, workplace
+from demo.workplace import Workplace, free_subnet, workplace
 
-SUBNET = "192.168.96"
 MESH_ROUNDS = 20
 """Pairs of measurements: single ones vary by a third on two cores."""
 HTTPD = """-c 'CMD ["httpd","-f","-p","80","-h","/www"]' -c 'STOPSIGNAL SIGKILL'"""
@@ -21,11 +20,11 @@ REDIS = """-c 'CMD ["redis-server","--protected-mode","no","--save",""]'"""
 
 def figures() -> list[tuple[str, float | str, float | str, str]]:
     """The rows of the table; dockerd's side is what its constants allow, or not possible here."""
-    with workplace(subnet=SUBNET) as place:
+    with workplace("", free_subnet("192.168.90")) as place:
         shell = place.shell(show=False)
         _swarm(place, shell)
         ratio = _mesh_ratio(shell)
-        spread = _spread(shell)
+        spread = _spread(place, shell)
         idle = [_memory(shell, name) for name in ("bench1", "bench2")]
         recovered = _recovery(shell)
     return [
@@ -78,13 +77,13 @@ def _pings(shell: Shell, host: str) -> float:
     return max(float(rate) for rate in re.findall(r"([\d.]+) requests per second", out))
 
 
-def _spread(shell: Shell) -> str:
+def _spread(place: Workplace, shell: Shell) -> str:
     """How often each of five replicas answers 500 requests, half to each machine."""
     shell.run("docker service create -d --no-resolve-image --name web --replicas 5 -p 80:80 app:1")
     shell.until("docker service ls --format '{{.Replicas}}'", lambda out: out.strip() == "5/5")
     counts: Counter[str] = Counter()
     for number in (101, 102):
-        url = f"http://{SUBNET}.{number}/"
+        url = f"http://{place.subnet}.{number}/"
         shell.until(f"curl -s -m 5 {url}", lambda out: "Hostname" in out)
         for _ in range(250):
             page = subprocess.run(["curl", "-s", url], capture_output=True, text=True, check=True).stdout

@@ -8,16 +8,15 @@ import subprocess
 import time
 
 from demo.shell import Shell
-from demo.workplace import bring_image, workplace
+from demo.workplace import bring_image, free_subnet, workplace
 
-SUBNET = "192.168.95"
 LISTED = 5
 """Running machines when `machine ls` is timed."""
 
 
 def figures() -> list[tuple[str, float | str, float | str, str]]:
     """The rows of the table; dockerd has no machines."""
-    with workplace(subnet=SUBNET, driver="qemu") as place:
+    with workplace("", free_subnet("192.168.90"), driver="qemu") as place:
         shell = place.shell(show=False)
         locals_ = [_create(shell, "local", f"local{number}")[1] for number in range(LISTED)]
         listing = statistics.median(_listing(shell) for _ in range(7))

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 from demo.shell import Unexpected
 from demo.tutorial import STEPS, Tutorial
-from demo.workplace import bring_image, registry, workplace
+from demo.workplace import bring_image, free_subnet, registry, workplace
 
 
 def run(
-    docker: str = "",
-    subnet: str = "192.168.99",
+    docker: str,
+    subnet: str,
     *,
     driver: str = "local",
     settings: Mapping[str, str] | None = None,
@@ -45,13 +45,15 @@ def main() -> None:
     parser.add_argument("--docker", default="", metavar="PATH", help="the official docker command line to use")
     parser.add_argument("--driver", default="local", help="what makes the two machines: local or qemu (local)")
     parser.add_argument("--image", default="", metavar="ISO", help="the machine image to use, instead of making one")
-    parser.add_argument("--subnet", default="192.168.99", help="the machines' network, three numbers (192.168.99)")
+    parser.add_argument(
+        "--subnet", help="the machines' network, three numbers (the first that is not used, from 192.168.99 on)"
+    )
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("The demo makes machines on this computer and must be root: sudo make demo")
     start = time.monotonic()
     try:
-        run(options.docker, options.subnet, driver=options.driver, image=options.image)
+        run(options.docker, options.subnet or free_subnet("192.168.99"), driver=options.driver, image=options.image)
     except Unexpected as fault:
         sys.exit(f"\nThe tutorial stopped: {fault}")
     print(f"\nThat was the whole tutorial, in {time.monotonic() - start:.0f} seconds. Nothing of it is left.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import shutil
 import subprocess
 import sys
@@ -16,10 +18,26 @@ from pathlib import Path
 
 import bcrypt
 
-from demo.shell import Shell, clean_environment
+from demo.shell import Shell, Unexpected, clean_environment
+from shoal.machine.subnet import Subnet
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 USER, PASSWORD = "me", "wave-after-wave"
+
+
+def free_subnet(first: str) -> str:
+    """The first network from `first` on (three numbers, as `192.168.99`) in which this computer has no address and no
+    machine: another tool may be there, or what is left of a run that was killed. Raises Unexpected if all are used.
+    """
+    shown = subprocess.run(["ip", "-json", "-4", "address"], capture_output=True, check=True).stdout
+    addresses = [info for link in json.loads(shown) for info in link["addr_info"]]
+    used = [ipaddress.ip_interface(f"{info['local']}/{info['prefixlen']}").network for info in addresses]
+    prefix, _, number = first.rpartition(".")
+    for each in range(int(number), 256):
+        subnet = Subnet(f"{prefix}.{each}.0/24")
+        if not subnet.members() and not any(subnet.network.overlaps(other) for other in used):
+            return f"{prefix}.{each}"
+    raise Unexpected(f"each network from {first}.0/24 on is in use on this computer: choose another with --subnet")
 
 
 @dataclass
@@ -78,8 +96,8 @@ class Workplace:
 
 @contextmanager
 def workplace(
-    docker: str = "",
-    subnet: str = "192.168.99",
+    docker: str,
+    subnet: str,
     driver: str = "local",
     settings: Mapping[str, str] | None = None,
     *,

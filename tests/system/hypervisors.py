@@ -52,7 +52,7 @@ def tutorial(driver: str, subnet: str, settings: dict[str, str]) -> None:
     local driver's network."""
     image = machine_image.built() / "cache" / "shoal.iso"
     settings[lan.NETNS] = str(Subnet(f"{subnet}.0/24").netns)
-    demo.__main__.run(subnet=subnet, driver=driver, settings=settings, image=str(image), together=True, show=False)
+    demo.__main__.run("", subnet, driver=driver, settings=settings, image=str(image), together=True, show=False)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.system.ssh_hosts import SshHost
 
 pytestmark = pytest.mark.system
 
-SUBNET = "192.168.115.0/24"
+SUBNET = f"10.89.{os.getpid() % 250}.0/24"
 
 
 class Centre:

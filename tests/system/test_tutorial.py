@@ -7,6 +7,7 @@ from pathlib import Path
 
 import demo.__main__
 import pytest
+from demo.workplace import free_subnet
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -15,7 +16,7 @@ OFFICIAL = shutil.which("docker")
 
 def test_the_tutorial_runs_with_shoal() -> None:
     """Every step of Docker's swarm tutorial works with Shoal's own command line."""
-    demo.__main__.run(subnet="192.168.97", show=False)
+    demo.__main__.run("", free_subnet("192.168.70"), show=False)
 
 
 @pytest.mark.skipif(
@@ -24,4 +25,4 @@ def test_the_tutorial_runs_with_shoal() -> None:
 def test_the_tutorial_runs_with_dockers_own_command_line() -> None:
     """The official docker CLI does every docker command of the tutorial with the same result."""
     assert OFFICIAL
-    demo.__main__.run(OFFICIAL, subnet="192.168.98", show=False)
+    demo.__main__.run(OFFICIAL, free_subnet("192.168.80"), show=False)

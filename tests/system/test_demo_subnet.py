@@ -1,0 +1,55 @@
+"""The demo's network: one that nothing on this computer uses, whatever is there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from demo.shell import Unexpected
+from demo.workplace import free_subnet
+
+from shoal.machine.addresses import Member
+from shoal.machine.subnet import Subnet
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def link() -> Iterator[str]:
+    """An interface on this computer."""
+    name = f"demo{os.getpid()}"
+    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}b"], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=True)
+
+
+def test_a_network_in_which_this_computer_has_an_address_is_passed_over(link: str) -> None:
+    """Whatever tool gave it the address."""
+    assert free_subnet("192.168.240") == "192.168.240"
+    subprocess.run(["ip", "address", "add", "192.168.240.77/23", "dev", link], check=True)
+    assert free_subnet("192.168.240") == "192.168.242"
+
+
+def test_a_network_that_has_machines_is_passed_over(tmp_path: Path) -> None:
+    """Although they may be off: a run that was killed removes nothing."""
+    subnet = Subnet("192.168.243.0/24")
+    with subnet.lock():
+        subnet.enter(Member(str(tmp_path), "192.168.243.100"))
+    try:
+        assert free_subnet("192.168.243") == "192.168.244"
+    finally:
+        with subnet.lock():
+            subnet.dismiss(tmp_path)
+    assert free_subnet("192.168.243") == "192.168.243"
+
+
+def test_with_no_network_left_it_says_what_to_do(link: str) -> None:
+    """A network can be chosen by hand."""
+    subprocess.run(["ip", "address", "add", "192.168.254.1/23", "dev", link], check=True)
+    with pytest.raises(Unexpected, match=r"each network from 192\.168\.254\.0/24 on is in use .*--subnet"):
+        free_subnet("192.168.254")
