@@ -17,6 +17,7 @@ from shoal.api.body import decode_body
 from shoal.api.convert import node_spec, service_spec
 from shoal.api.versions import MAXIMUM
 from shoal.model.objects import Cluster, Node, Service
+from shoal.model.privileges import AppArmor, CredentialSpec, Privileges, Seccomp, SELinuxContext
 from shoal.model.swarm_spec import (
     ClusterSpec,
     ContainerSpec,
@@ -41,13 +42,23 @@ CHOICES: dict[str, list[Any]] = {
     "configs": [[]],
     "replicated_job": [None],
     "global_job": [None],
-    "privileges": [None, {"NoNewPrivileges": True}],
+    "propagation": ["", "rslave"],
+    "consistency": ["", "cached"],
+    "privileges": [
+        None,
+        Privileges(
+            no_new_privileges=True, credential_spec=CredentialSpec(file="x"), apparmor=AppArmor(mode="disabled")
+        ),
+        Privileges(selinux_context=SELinuxContext(level="s0"), seccomp=Seccomp(mode="custom", profile=b"{}")),
+    ],
 }
 
 
 def strategy(kind: Any) -> st.SearchStrategy[Any]:
     """Any value of a type of the model."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return strategy(arguments[0])
     if isinstance(kind, types.UnionType) or origin is typing.Union:
         return st.one_of(*(strategy(option) for option in arguments))
     if kind is type(None):
@@ -70,7 +81,7 @@ def strategy(kind: Any) -> st.SearchStrategy[Any]:
 
 def built(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     """Any value of a struct."""
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     fields = {
         name: st.sampled_from(CHOICES[name]) if name in CHOICES else strategy(hints[name])
         for name in kind.__struct_fields__

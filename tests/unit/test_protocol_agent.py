@@ -26,6 +26,7 @@ from shoal.model.objects import (
     Task,
     TaskStatus,
 )
+from shoal.model.privileges import AppArmor, CredentialSpec, Privileges, Seccomp, SELinuxContext
 from shoal.model.states import TaskState
 from shoal.model.swarm_spec import (
     ContainerSpec,
@@ -192,14 +193,19 @@ def test_what_cannot_be_run() -> None:
 def test_privileges_and_resources() -> None:
     """Privileges become security options, claimed resources become environment."""
     options = security_options(
-        {
-            "NoNewPrivileges": True,
-            "SELinuxContext": {"Level": "s0"},
-            "Seccomp": {"Mode": "unconfined"},
-            "AppArmor": {"Mode": "disabled"},
-        }
+        Privileges(
+            no_new_privileges=True,
+            selinux_context=SELinuxContext(level="s0"),
+            seccomp=Seccomp(mode="unconfined"),
+            apparmor=AppArmor(mode="disabled"),
+        )
     )
     assert options == ["label=level:s0", "no-new-privileges=true", "seccomp=unconfined", "apparmor=unconfined"]
+    credential, profile = CredentialSpec(file="spec.json"), Seccomp(mode="custom", profile=b"{}")
+    assert security_options(Privileges(credential_spec=credential, seccomp=profile)) == [
+        "credentialspec=file://spec.json",
+        "seccomp={}",
+    ]
     claimed = [
         GenericResource(named_resource_spec=GenericResource.Named(kind="gpu", value="a")),
         GenericResource(named_resource_spec=GenericResource.Named(kind="gpu", value="b")),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from shoal.model import objects as m
 from shoal.model import swarm_spec as s
+from shoal.model.privileges import AppArmor, CredentialSpec, Privileges, Seccomp, SELinuxContext
 from shoal.model.service_logs import LogRequest, LogSelector, ServiceLogLine
 from shoal.model.states import TaskState
 from shoal.wire.basics import from_duration, to_duration
@@ -73,10 +74,12 @@ mounts = st.builds(
 files = st.fixed_dictionaries({"Name": text, "UID": text, "GID": text, "Mode": st.integers(0, 0o777)})
 privileges = st.none() | st.sampled_from(
     [
-        {},
-        {"NoNewPrivileges": True},
-        {"CredentialSpec": {"File": "spec.json"}, "SELinuxContext": {"Disable": True, "Level": "s0"}},
-        {"Seccomp": {"Mode": "custom", "Profile": "e30="}, "AppArmor": {"Mode": "disabled"}},
+        Privileges(),
+        Privileges(no_new_privileges=True),
+        Privileges(
+            credential_spec=CredentialSpec(file="spec.json"), selinux_context=SELinuxContext(disable=True, level="s0")
+        ),
+        Privileges(seccomp=Seccomp(mode="custom", profile=b"{}"), apparmor=AppArmor(mode="disabled")),
     ]
 )
 healthchecks = st.builds(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from shoal.agent.templates import expanded, facts_of
 from shoal.model.container import (
@@ -19,6 +18,7 @@ from shoal.model.container import (
 from shoal.model.errors import InvalidArgument, ShoalError
 from shoal.model.names import task_name
 from shoal.model.objects import Network, NodeDescription, Task
+from shoal.model.privileges import Privileges, SELinuxContext
 from shoal.model.swarm_spec import ContainerSpec, GenericResource
 
 LABEL_NODE = "com.docker.swarm.node.id"
@@ -119,7 +119,7 @@ def _host(task: Task, spec: ContainerSpec, mode: str) -> HostConfig:
         extra_hosts=[_extra_host(entry) for entry in spec.hosts],
         group_add=spec.groups,
         readonly_rootfs=spec.read_only,
-        security_opt=security_options(spec.privileges or {}),
+        security_opt=security_options(spec.privileges or Privileges()),
         sysctls=spec.sysctls,
         init=spec.init,
         memory=memory,
@@ -150,22 +150,25 @@ def _extra_host(entry: str) -> str:
     return f"{name[0]}:{address}"
 
 
-def security_options(privileges: dict[str, Any]) -> list[str]:
-    """The engine's `--security-opt`s for a service's privileges."""
+def security_options(privileges: Privileges) -> list[str]:
+    """The engine's `--security-opt`s for a service's privileges; those it cannot honour it will refuse by name."""
     options: list[str] = []
-    selinux, seccomp = privileges.get("SELinuxContext") or {}, privileges.get("Seccomp") or {}
-    if selinux.get("Disable"):
+    credential, selinux = privileges.credential_spec, privileges.selinux_context or SELinuxContext()
+    for key in ("config", "file", "registry") if credential else ():
+        if value := getattr(credential, key):
+            options.append(f"credentialspec={key}://{value}")
+    if selinux.disable:
         options.append("label=disable")
-    for key in ("User", "Role", "Type", "Level"):
-        if selinux.get(key):
-            options.append(f"label={key.lower()}:{selinux[key]}")
-    if privileges.get("NoNewPrivileges"):
+    for key in ("user", "role", "type", "level"):
+        if value := getattr(selinux, key):
+            options.append(f"label={key}:{value}")
+    if privileges.no_new_privileges:
         options.append("no-new-privileges=true")
-    if seccomp.get("Mode") == "unconfined":
+    if privileges.seccomp and privileges.seccomp.mode == "unconfined":
         options.append("seccomp=unconfined")
-    elif seccomp.get("Mode") == "custom":
-        options.append("seccomp=" + base64.b64decode(seccomp.get("Profile") or "").decode())
-    if (privileges.get("AppArmor") or {}).get("Mode") == "disabled":
+    elif privileges.seccomp and privileges.seccomp.mode == "custom":
+        options.append("seccomp=" + privileges.seccomp.profile.decode(errors="replace"))
+    if privileges.apparmor and privileges.apparmor.mode == "disabled":
         options.append("apparmor=unconfined")
     return options
 

@@ -15,9 +15,12 @@ from shoal.api import versions
 from shoal.api.versions import ApiVersion
 from shoal.model.errors import InvalidArgument, Unimplemented
 from shoal.model.names import random_name
+from shoal.model.privileges import CredentialSpec, Privileges
 from shoal.model.swarm_spec import (
+    ContainerSpec,
     Empty,
     EndpointSpec,
+    Mount,
     NetworkAttachmentConfig,
     NodeSpec,
     PortConfig,
@@ -32,6 +35,12 @@ from shoal.model.swarm_spec import (
 _RESTART_CONDITIONS = ("any", "none", "on-failure")
 _FAILURE_ACTIONS = ("pause", "continue", "rollback")
 _ORDERS = ("stop-first", "start-first")
+_PROPAGATIONS = ("", "private", "rprivate", "shared", "rshared", "slave", "rslave")
+_CONSISTENCIES = ("", "default", "consistent", "cached", "delegated")
+_SECCOMP_MODES = ("", "default", "unconfined", "custom")
+_APPARMOR_MODES = ("", "default", "disabled")
+MOST_REPLICAS = 100_000
+"""A slip of the finger in `service scale` must not fill the memory of one leader after the other."""
 
 NetworkId = Callable[[str], str]
 """The id of a network that services may use, from its id, name or the beginning of its id; raises when it may not."""
@@ -68,15 +77,53 @@ def _task_spec(spec: TaskSpec, network_id: NetworkId) -> TaskSpec:
         raise Unimplemented(
             "secrets and configs are not supported by this version of Shoal: they come in a later version"
         )
-    container = spec.container_spec
     return replace(
         spec,
-        # Clients send back what they read from other engines: these words are those engines' forms of "not said".
-        container_spec=replace(container, isolation="") if container.isolation == "default" else container,
+        container_spec=_container_spec(spec.container_spec),
+        # Clients send back what they read from other engines: this word is those engines' form of "not said".
         runtime="" if spec.runtime == "container" else spec.runtime,
         restart_policy=_restart(spec.restart_policy),
         networks=_networks(spec.networks, network_id),
     )
+
+
+def _container_spec(spec: ContainerSpec) -> ContainerSpec:
+    if spec.isolation not in ("", "default"):
+        raise InvalidArgument(f"invalid --isolation: \"{spec.isolation}\" - linux only supports 'default'")
+    for mount in spec.mounts:
+        _check_mount(mount)
+    if spec.privileges is not None:
+        _check_privileges(spec.privileges)
+    return replace(spec, isolation="")  # "default" is other engines' form of "not said"
+
+
+def _check_mount(mount: Mount) -> None:
+    if mount.bind_options is not None and mount.bind_options.propagation.lower() not in _PROPAGATIONS:
+        raise InvalidArgument(f'invalid MountPropagation: "{mount.bind_options.propagation}"')
+    if mount.consistency.lower() not in _CONSISTENCIES:
+        raise InvalidArgument(f'invalid mount consistency: "{mount.consistency}"')
+
+
+def _check_privileges(privileges: Privileges) -> None:
+    seccomp, apparmor, credential = privileges.seccomp, privileges.apparmor, privileges.credential_spec
+    if seccomp is not None and seccomp.mode not in _SECCOMP_MODES:
+        raise InvalidArgument(f'invalid Seccomp mode: "{seccomp.mode}"')
+    if apparmor is not None and apparmor.mode not in _APPARMOR_MODES:
+        raise InvalidArgument(f'invalid AppArmor mode: "{apparmor.mode}"')
+    if credential is not None:
+        _check_credential(credential)
+
+
+def _check_credential(spec: CredentialSpec) -> None:
+    given = [f'"{key}"' for key in ("config", "file", "registry") if getattr(spec, key)]
+    if not given:
+        raise InvalidArgument(
+            'invalid CredentialSpec: must either provide "file", "registry", or "config" for credential spec'
+        )
+    if len(given) > 1:
+        raise InvalidArgument(
+            f"invalid CredentialSpec: cannot specify both {', '.join(given[:-1])} and {given[-1]} credential specs"
+        )
 
 
 def _networks(asked: list[NetworkAttachmentConfig], network_id: NetworkId) -> list[NetworkAttachmentConfig]:
@@ -103,6 +150,8 @@ def _mode(mode: ServiceMode) -> ServiceMode:
     replicas = mode.replicated.replicas if mode.replicated else None
     if replicas is not None and replicas < 0:
         raise InvalidArgument(f"invalid replicas: {replicas} is negative")
+    if replicas is not None and replicas > MOST_REPLICAS:
+        raise InvalidArgument(f"invalid replicas: {replicas} is more than a service can have, {MOST_REPLICAS}")
     return ServiceMode(replicated=ReplicatedService(replicas=1 if replicas is None else replicas))
 
 
@@ -130,7 +179,12 @@ def _port(port: PortConfig) -> PortConfig:
     for number in (port.target_port, port.published_port):
         if not 0 <= number <= 65535:
             raise InvalidArgument(f"invalid port: {number} is not between 0 and 65535")
-    return replace(port, protocol=port.protocol or "tcp", publish_mode=port.publish_mode or "ingress")
+    protocol, mode = port.protocol.lower() or "tcp", port.publish_mode.lower() or "ingress"
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise InvalidArgument(f'invalid protocol: "{port.protocol}"')
+    if mode not in ("ingress", "host"):
+        raise InvalidArgument(f'invalid PublishMode: "{port.publish_mode}"')
+    return replace(port, protocol=protocol, publish_mode=mode)
 
 
 def node_spec(spec: NodeSpec) -> NodeSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -11,6 +11,11 @@ from shoal.kit.clock import ZERO_TIME
 from shoal.model.errors import InvalidArgument
 
 T = TypeVar("T")
+
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+"""Go's uint64, as far as anybody needs it: 0 to 2**63 - 1."""
+UInt32 = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
 
 _known: set[object] = set()
 _learning = threading.Lock()
@@ -78,7 +83,22 @@ def _without_nulls(value: object) -> object:
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InvalidArgument(f"invalid JSON: {value} does not fit into 64 bits")
     return value
 
 
-__all__ = ["ZERO_TIME", "Full", "Struct", "convert", "decode", "encode", "go_name", "known", "to_builtins"]
+__all__ = [
+    "ZERO_TIME",
+    "Full",
+    "Int32",
+    "Natural",
+    "Struct",
+    "UInt32",
+    "convert",
+    "decode",
+    "encode",
+    "go_name",
+    "known",
+    "to_builtins",
+]

@@ -10,7 +10,8 @@ from typing import Any
 
 from msgspec import field
 
-from shoal.model.base import Struct
+from shoal.model.base import Int32, Natural, Struct, UInt32
+from shoal.model.privileges import Privileges
 
 
 class Driver(Struct, frozen=True):
@@ -44,7 +45,7 @@ class Mount(Struct, frozen=True):
         """Options of a tmpfs mount: size in bytes, octal mode as an integer."""
 
         size_bytes: int = 0
-        mode: int = 0
+        mode: UInt32 = 0
         options: list[list[str]] = []
 
     type: str = "volume"
@@ -64,7 +65,7 @@ class HealthConfig(Struct, frozen=True):
     test: list[str] = []
     interval: int = 0
     timeout: int = 0
-    retries: int = 0
+    retries: Int32 = 0
     start_period: int = 0
     start_interval: int = 0
 
@@ -97,7 +98,7 @@ class ContainerSpec(Struct, frozen=True):
     dir: str = ""
     user: str = ""
     groups: list[str] = []
-    privileges: dict[str, Any] | None = None
+    privileges: Privileges | None = None
     init: bool | None = None
     stop_signal: str = ""
     tty: bool = False
@@ -167,7 +168,7 @@ class RestartPolicy(Struct, frozen=True):
 
     condition: str = ""
     delay: int | None = None
-    max_attempts: int | None = None
+    max_attempts: Natural | None = None
     window: int | None = None
 
 
@@ -195,7 +196,7 @@ class Placement(Struct, frozen=True):
 
     constraints: list[str] = []
     preferences: list[PlacementPreference] = []
-    max_replicas: int = 0
+    max_replicas: Natural = 0
     platforms: list[Platform] = []
 
 
@@ -216,7 +217,7 @@ class TaskSpec(Struct, frozen=True):
     placement: Placement | None = None
     networks: list[NetworkAttachmentConfig] = []
     log_driver: Driver | None = None
-    force_update: int = 0
+    force_update: Natural = 0
     runtime: str = ""
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from shoal.kit.units import parse_bytes, parse_duration
+from shoal.model.privileges import CredentialSpec, Privileges
 from shoal.model.swarm_spec import (
     ContainerSpec,
     DNSConfig,
@@ -103,14 +102,14 @@ def _environment(values: dict[str, str | None]) -> list[str]:
     return sorted(name if value is None else f"{name}={value}" for name, value in values.items())
 
 
-def _privileges(credential: Tree | None) -> dict[str, Any] | None:
+def _privileges(credential: Tree | None) -> Privileges | None:
     if not credential:
         return None
     if len(credential) > 1:
         raise StackFault(f"invalid credential spec: cannot specify both {' and '.join(sorted(credential))}")
     if "config" in credential:
         raise StackFault("credential_spec.config: configs are not supported yet")
-    return {"CredentialSpec": {key.title(): value for key, value in credential.items()}}
+    return Privileges(credential_spec=CredentialSpec(**credential))
 
 
 def _host(entry: str) -> str:

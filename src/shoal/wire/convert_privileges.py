@@ -1,81 +1,76 @@
-"""Privileges and the references to secrets and configs, wire <-> model; the model keeps these as the API's JSON."""
+"""Privileges and the references to secrets and configs, wire <-> model; references are the API's JSON there."""
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
+from shoal.model.privileges import AppArmor, CredentialSpec, Privileges, Seccomp, SELinuxContext
 from shoal.wire.basics import from_enum, to_enum
 from shoal.wire.pb import swarmkit_pb2 as pb
 
 
-def privileges_to_wire(privileges: dict[str, Any] | None) -> pb.Privileges | None:
-    """The `Privileges` of a ContainerSpec in the Engine API."""
+def privileges_to_wire(privileges: Privileges | None) -> pb.Privileges | None:
+    """The security context of a ContainerSpec."""
     if privileges is None:
         return None
-    credential, selinux = privileges.get("CredentialSpec"), privileges.get("SELinuxContext")
-    seccomp, apparmor = privileges.get("Seccomp"), privileges.get("AppArmor")
+    credential, selinux = privileges.credential_spec, privileges.selinux_context
+    seccomp, apparmor = privileges.seccomp, privileges.apparmor
     return pb.Privileges(
         credential_spec=_credential_to_wire(credential) if credential else None,
         selinux_context=(
             pb.Privileges.SELinuxContext(
-                disable=bool(selinux.get("Disable")),
-                user=selinux.get("User", ""),
-                role=selinux.get("Role", ""),
-                type=selinux.get("Type", ""),
-                level=selinux.get("Level", ""),
+                disable=selinux.disable, user=selinux.user, role=selinux.role, type=selinux.type, level=selinux.level
             )
             if selinux
             else None
         ),
         seccomp=(
-            pb.Privileges.SeccompOpts(
-                mode=to_enum(seccomp.get("Mode", ""), "default"),
-                profile=base64.b64decode(seccomp.get("Profile") or ""),
-            )
+            pb.Privileges.SeccompOpts(mode=to_enum(seccomp.mode, "default"), profile=seccomp.profile)
             if seccomp
             else None
         ),
-        apparmor=pb.Privileges.AppArmorOpts(mode=to_enum(apparmor.get("Mode", ""), "default")) if apparmor else None,
-        no_new_privileges=bool(privileges.get("NoNewPrivileges")),
+        apparmor=pb.Privileges.AppArmorOpts(mode=to_enum(apparmor.mode, "default")) if apparmor else None,
+        no_new_privileges=privileges.no_new_privileges,
     )
 
 
-def _credential_to_wire(credential: dict[str, Any]) -> pb.Privileges.CredentialSpec:
-    for key in ("Config", "File", "Registry"):
-        if credential.get(key):
-            return pb.Privileges.CredentialSpec(**{key.lower(): credential[key]})
-    return pb.Privileges.CredentialSpec()
+def _credential_to_wire(credential: CredentialSpec) -> pb.Privileges.CredentialSpec:
+    if credential.config:
+        return pb.Privileges.CredentialSpec(config=credential.config)
+    if credential.file:
+        return pb.Privileges.CredentialSpec(file=credential.file)
+    return pb.Privileges.CredentialSpec(registry=credential.registry)
 
 
-def privileges_from_wire(privileges: pb.Privileges) -> dict[str, Any]:
-    """The counterpart of `privileges_to_wire`; what is not set is left out."""
-    found: dict[str, Any] = {}
-    if privileges.HasField("credential_spec"):
-        source = privileges.credential_spec.WhichOneof("source")
-        found["CredentialSpec"] = (
-            {str(source).capitalize(): getattr(privileges.credential_spec, source)} if source else {}
-        )
-    if privileges.HasField("selinux_context"):
-        selinux = privileges.selinux_context
-        found["SELinuxContext"] = _set(
-            Disable=selinux.disable, User=selinux.user, Role=selinux.role, Type=selinux.type, Level=selinux.level
-        )
-    if privileges.HasField("seccomp"):
-        seccomp = privileges.seccomp
-        found["Seccomp"] = _set(
-            Mode=from_enum(pb.Privileges.SeccompOpts.SeccompMode, seccomp.mode),
-            Profile=base64.b64encode(seccomp.profile).decode(),
-        )
-    if privileges.HasField("apparmor"):
-        found["AppArmor"] = {"Mode": from_enum(pb.Privileges.AppArmorOpts.AppArmorMode, privileges.apparmor.mode)}
-    if privileges.no_new_privileges:
-        found["NoNewPrivileges"] = True
-    return found
-
-
-def _set(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value}
+def privileges_from_wire(privileges: pb.Privileges) -> Privileges:
+    """The counterpart of `privileges_to_wire`."""
+    credential, selinux = privileges.credential_spec, privileges.selinux_context
+    seccomp, apparmor = privileges.seccomp, privileges.apparmor
+    return Privileges(
+        credential_spec=(
+            CredentialSpec(config=credential.config, file=credential.file, registry=credential.registry)
+            if privileges.HasField("credential_spec")
+            else None
+        ),
+        selinux_context=(
+            SELinuxContext(
+                disable=selinux.disable, user=selinux.user, role=selinux.role, type=selinux.type, level=selinux.level
+            )
+            if privileges.HasField("selinux_context")
+            else None
+        ),
+        seccomp=(
+            Seccomp(mode=from_enum(pb.Privileges.SeccompOpts.SeccompMode, seccomp.mode), profile=seccomp.profile)
+            if privileges.HasField("seccomp")
+            else None
+        ),
+        apparmor=(
+            AppArmor(mode=from_enum(pb.Privileges.AppArmorOpts.AppArmorMode, apparmor.mode))
+            if privileges.HasField("apparmor")
+            else None
+        ),
+        no_new_privileges=privileges.no_new_privileges,
+    )
 
 
 def secret_reference_to_wire(reference: dict[str, Any]) -> pb.SecretReference:
