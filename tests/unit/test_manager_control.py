@@ -329,6 +329,11 @@ def subnets(*texts: str) -> IPAM:
             + 'the option "encrypted" is not supported: traffic between the nodes would go in clear',
         ),
         (
+            NetworkSpec(name="x", options={"com.docker.network.driver.mtu": "70000"}),
+            InvalidArgument,
+            RPC.format("InvalidArgument") + 'invalid MTU "70000": use a number from 68 to 65535',
+        ),
+        (
             NetworkSpec(name="x", enable_ipv6=True),
             Unimplemented,
             RPC.format("Unimplemented") + "IPv6 is not supported: networks have IPv4 only",

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shoal.model.container import EndpointSettings
+from shoal.model.errors import InvalidArgument
 from shoal.model.netstate import EndpointRecord, NetworkSnapshot, NetworkUpdate, PeerRecord, ServiceRecord
 from shoal.model.objects import Network
 from shoal.model.swarm_spec import IPAM, IPAMConfig, NetworkSpec, PortConfig
 from shoal.network import mesh, names, segments
 from shoal.network.answers import answer, refusal
 from shoal.network.kernel.routes import Forwarding, Neighbour
+from shoal.network.local import MTU, check_mtu
 
 PORTS = [
     PortConfig(target_port=80, published_port=8080),
@@ -118,6 +120,13 @@ def test_overlay_mtu(option: str, underlay: int, mtu: int) -> None:
     one = snapshot()
     asked = replace(one, network=replace(one.network, spec=replace(one.network.spec, options=options)))
     assert segments.overlay_mtu(asked, underlay) == mtu
+
+
+@pytest.mark.parametrize("text", ["1", "67", "65536", "-5", "x", "²", "1400.0", ""])
+def test_a_bad_mtu_is_refused(text: str) -> None:
+    """Of any network, when it is made: on a node it would be too late."""
+    with pytest.raises(InvalidArgument, match="invalid MTU"):
+        check_mtu({MTU: text})
 
 
 def test_mesh_leads_to_active_tasks_only() -> None:

@@ -27,6 +27,8 @@ ICC = "com.docker.network.bridge.enable_icc"
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
 MTU = "com.docker.network.driver.mtu"
+LEAST_MTU, MOST_MTU = 68, 65535
+"""RFC 791's least, and the most that Linux lets a bridge have."""
 
 
 class _File(Struct, frozen=True):
@@ -161,6 +163,7 @@ def _check(spec: NetworkSpec) -> None:
         raise Unimplemented("--ipv6 is not supported: networks have IPv4 only")
     if not spec.enable_ipv4:
         raise Unimplemented("--ipv4=false is not supported: networks have IPv4 only")
+    check_mtu(spec.options)
     if spec.config_only:
         raise Unimplemented("--config-only is not supported: a network cannot hold a configuration only")
     if spec.config_from.network:
@@ -182,7 +185,18 @@ def device_of(network: LocalNetwork) -> str:
 def mtu_of(options: Mapping[str, str], default: int = 1500) -> int:
     """The MTU that the options of a network ask for."""
     text = options.get(MTU, "")
-    return int(text) if text.isdigit() and int(text) >= 68 else default
+    return int(text) if _is_mtu(text) and int(text) else default
+
+
+def check_mtu(options: Mapping[str, str]) -> None:
+    """The MTU among a network's options must be one that a bridge can have; 0 leaves the choice to us."""
+    text = options.get(MTU, "0")
+    if not _is_mtu(text):
+        raise InvalidArgument(f'invalid MTU "{text}": use a number from {LEAST_MTU} to {MOST_MTU}')
+
+
+def _is_mtu(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and (int(text) == 0 or LEAST_MTU <= int(text) <= MOST_MTU)
 
 
 def flag(network: LocalNetwork, option: str) -> bool:

@@ -14,6 +14,7 @@ from shoal.model.errors import Conflict, FailedPrecondition, InvalidArgument, Pe
 from shoal.model.names import check_service_name
 from shoal.model.objects import Network, Service, Task
 from shoal.model.swarm_spec import IPAM, IPAMConfig, NetworkSpec
+from shoal.network.local import check_mtu
 from shoal.store.base import Delete, Put, Store, Write
 from shoal.store.view import View
 
@@ -79,6 +80,7 @@ def _check(spec: NetworkSpec) -> None:
         raise Unimplemented('the option "encrypted" is not supported: traffic between the nodes would go in clear')
     if spec.driver not in ("", "overlay"):
         raise InvalidArgument(f'network driver "{spec.driver}" cannot span a swarm: use overlay')
+    check_mtu(spec.options)
     if spec.ingress and spec.attachable:
         raise InvalidArgument("ingress network cannot be attachable")
     if spec.ingress and spec.internal:
