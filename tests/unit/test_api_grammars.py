@@ -103,14 +103,20 @@ def test_keys_of_maps_keep_their_case() -> None:
     assert body.labels == {"Name": "x", "name": "y"}
 
 
-@pytest.mark.parametrize("text", [b"{", b"{} {}", b"[]", b'"x"', b'{"Name": 5}', b"[" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    [b"{", b"{} {}", b"[]", b'"x"', b'{"Name": 5}', b"[" * 5000, b'{"Name": "\xff"}', b'{"Unknown": ["a\\u0000"]}'],
+)
 def test_bodies_that_are_wrong_are_refused(text: bytes) -> None:
-    """Bad JSON, trailing garbage and wrong shapes are a 400."""
+    """Bad JSON, trailing garbage, wrong shapes, text that is not UTF-8 and NULs are a 400."""
     with pytest.raises(InvalidArgument):
         decode_body(text, ServiceSpec)
 
 
-@given(st.text(), st.text())
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+
+
+@given(words, words)
 def test_credentials_round_trip(username: str, password: str) -> None:
     """What is encoded is decoded again; padding may be missing."""
     auth = AuthConfig(username=username, password=password)

@@ -14,6 +14,7 @@ from shoal.engine.wishes import endpoints
 from shoal.model.container import (
     ContainerConfig,
     CreateContainer,
+    DeviceMapping,
     DeviceRequest,
     EndpointIPAM,
     EndpointSettings,
@@ -38,6 +39,7 @@ REFUSED = [
         Unimplemented,
         'could not select device driver "" with capabilities: [[gpu]]',
     ),
+    (HostConfig(devices=[DeviceMapping(cgroup_permissions="rx")]), InvalidArgument, "invalid device mode: rx"),
     (HostConfig(device_cgroup_rules=["c 1:3"]), InvalidArgument, "invalid device cgroup rule format: 'c 1:3'"),
     (HostConfig(annotations={"": "x"}), InvalidArgument, "invalid Annotations"),
 ]

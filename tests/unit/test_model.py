@@ -47,7 +47,9 @@ def test_a_spec_as_dockers_cli_sends_it_is_read() -> None:
     assert decode(encode(spec), ServiceSpec) == spec
 
 
-@pytest.mark.parametrize("text", [b"{", b'{"Name":[]}', b'{"Mode":{"Replicated":{"Replicas":"many"}}}'])
+@pytest.mark.parametrize(
+    "text", [b"{", b'{"Name":[]}', b'{"Name": "\xff"}', b'{"Mode":{"Replicated":{"Replicas":"many"}}}']
+)
 def test_wrong_json_is_an_invalid_argument(text: bytes) -> None:
     """Broken or misshapen bodies are the client's fault: 400."""
     with pytest.raises(InvalidArgument):
@@ -158,6 +160,15 @@ def test_bad_service_names_are_refused(name: str) -> None:
     """Everything else is not."""
     with pytest.raises(InvalidArgument):
         names.check_service_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("v", "too short"), ("a/b", "includes invalid characters"), ("a" * 256, "too long")]
+)
+def test_a_wrong_name_of_a_volume(name: str, fault: str) -> None:
+    """Each with docker's words."""
+    with pytest.raises(InvalidArgument, match=f"create {name}: .*{fault}"):
+        names.check_volume_name(name)
 
 
 def test_made_up_names_are_container_names() -> None:

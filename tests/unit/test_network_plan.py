@@ -12,8 +12,9 @@ from shoal.model.engine import LocalNetwork
 from shoal.model.errors import InvalidArgument, PermissionDenied, ShoalError, Unimplemented
 from shoal.model.swarm_spec import IPAM, IPAMConfig
 from shoal.network import files, places, plan
+from shoal.network.kernel.namespaces import Namespace
 from shoal.network.leases import Leases
-from shoal.network.ports import HostPort, parse_port, parse_range
+from shoal.network.ports import HostPort, HostPorts, parse_port, parse_range
 from shoal.network.sandbox import PublishedBinding, SandboxRequest
 
 ID = "c" * 64
@@ -98,6 +99,14 @@ def test_wrong_ports_are_refused(text: str) -> None:
     """A port that is none is refused as the user's mistake."""
     with pytest.raises(InvalidArgument):
         parse_port(text)
+
+
+@pytest.mark.parametrize("address", ["x", "1.2.3", "1.2.3.4.5", "fd00::1"])
+def test_a_wrong_host_address_is_refused(address: str) -> None:
+    """Before any port is taken."""
+    asked = request(port_bindings={"80/tcp": [PortBinding(host_ip=address, host_port="8080")]})
+    with pytest.raises(InvalidArgument, match="invalid host IP address"):
+        plan.publish(asked, HostPorts(Namespace(-1)), "endpoint")
 
 
 def test_port_ranges() -> None:

@@ -24,19 +24,22 @@ def decode_json(data: bytes) -> Any:
     """`data` as plain values. Raises InvalidArgument."""
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise InvalidArgument(f"invalid JSON: {fault}") from fault
     except RecursionError as fault:
         raise InvalidArgument("invalid JSON: nested too deeply") from fault
 
 
 def canonical(value: Any, kind: Any) -> Any:
-    """`value` with every field of a struct spelled as `kind` spells it; the exact spelling wins over another."""
+    """`value` with every field of a struct spelled as `kind` spells it; the exact spelling wins over another.
+
+    Raises InvalidArgument for a text with a NUL, which no path, name, argument or variable can have.
+    """
     if isinstance(value, dict):
         struct = _struct_in(kind)
         if struct is None:
             item = _argument(kind, dict, 1)
-            return {key: canonical(entry, item) for key, entry in value.items()} if item else value
+            return {key: canonical(entry, item) for key, entry in value.items()}
         fields, spellings = _fields(struct)
         result: dict[str, Any] = {}
         for key, entry in value.items():
@@ -47,7 +50,9 @@ def canonical(value: Any, kind: Any) -> Any:
         return result
     if isinstance(value, list):
         item = _argument(kind, list, 0)
-        return [canonical(entry, item) for entry in value] if item else value
+        return [canonical(entry, item) for entry in value]
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidArgument(f"invalid JSON: {value!r} has a NUL character")
     return value
 
 

@@ -154,7 +154,8 @@ class Conmon:
                 self._cgroups.kill(cgroup)
             else:
                 alone = _creator_gone(bundle)
-        return decode(data, _Answer) if data.strip() else _Answer()
+        # crun's words, which it cuts where its buffer ends: in the middle of a letter, too.
+        return decode(data.decode(errors="replace"), _Answer) if data.strip() else _Answer()
 
     def await_loop(self, id: str) -> None:
         """Wait until conmon hears of those who attach: one that is still on its way there when the container ends never

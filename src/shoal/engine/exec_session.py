@@ -114,7 +114,7 @@ class ExecSession:
     def complaint(self) -> str:
         """What crun said when it could not start the process."""
         try:
-            lines = self.file("log").read_text().splitlines()
+            lines = self.file("log").read_text(errors="replace").splitlines()
             return str(json.loads(lines[-1])["msg"]) if lines else ""
         except (OSError, ValueError, KeyError):
             return ""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from shoal.model.base import Struct
 from shoal.model.container import ContainerConfig, HostConfig, MountPoint
 from shoal.model.errors import InvalidArgument
+from shoal.model.names import check_volume_name
 from shoal.model.swarm_spec import Mount
 
 _PROPAGATION = {"shared", "rshared", "slave", "rslave", "private", "rprivate"}
@@ -84,11 +85,7 @@ def parse_bind(text: str) -> Planned:
         )
     if propagation:
         raise InvalidArgument(f"invalid volume specification: '{text}'")
-    if source.startswith("."):
-        raise InvalidArgument(
-            f'create {source}: "{source}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
-        )
+    check_volume_name(source)
     return Planned(
         kind="volume", source=source, target=target, read_only="ro" in words, mode=mode, no_copy="nocopy" in words
     )

@@ -9,6 +9,7 @@ from shoal.model.errors import InvalidArgument, Unimplemented
 
 _NO_LINKS = "--link is not supported: containers on a network of your own find each other by their names"
 _DEVICE_RULE = re.compile(r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}")
+_DEVICE_MODE = re.compile(r"[rwm]{0,3}")
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 
 
@@ -35,6 +36,9 @@ def check(config: ContainerConfig, host: HostConfig) -> None:
     for request in host.device_requests:
         wanted = " ".join(f"[{' '.join(names)}]" for names in request.capabilities)
         raise Unimplemented(f'could not select device driver "{request.driver}" with capabilities: [{wanted}]')
+    for device in host.devices:
+        if not _DEVICE_MODE.fullmatch(device.cgroup_permissions):
+            raise InvalidArgument(f"invalid device mode: {device.cgroup_permissions}")
     for rule in host.device_cgroup_rules:
         if not _DEVICE_RULE.fullmatch(rule):
             raise InvalidArgument(f"invalid device cgroup rule format: '{rule}'")

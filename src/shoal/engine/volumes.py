@@ -24,7 +24,7 @@ from shoal.model.base import decode, encode
 from shoal.model.container import Container
 from shoal.model.engine import Volume
 from shoal.model.errors import Conflict, InvalidArgument, NotFound, ShoalError
-from shoal.model.names import check_container_name
+from shoal.model.names import check_volume_name
 
 ANONYMOUS = "com.docker.volume.anonymous"
 """The label of a volume that nobody named."""
@@ -96,7 +96,7 @@ class Volumes:
             labels[ANONYMOUS] = ""
         if name in self._volumes:
             return self._volumes[name]
-        check_container_name(name)
+        check_volume_name(name)
         if driver not in ("", "local"):
             raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
         options = dict(options or {})

@@ -52,7 +52,7 @@ def decode(data: bytes | str, kind: type[T]) -> T:
     """
     try:
         return convert(msgspec.json.decode(data), kind)
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise InvalidArgument(f"invalid JSON: {fault}") from fault
 
 

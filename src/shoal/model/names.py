@@ -49,9 +49,24 @@ def check_service_name(name: str) -> None:
 
 
 def check_container_name(name: str) -> None:
-    """Raise InvalidArgument unless `name` may name a container or a volume."""
+    """Raise InvalidArgument unless `name` may name a container."""
     if not _CONTAINER_NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+
+
+def check_volume_name(name: str) -> None:
+    """Raise InvalidArgument unless `name` may name a volume, which is a directory of that name."""
+    if len(name) < 2:
+        raise InvalidArgument(
+            f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )
+    if len(name) > 255:
+        raise InvalidArgument(f"create {name}: volume name is too long, names should be at most 255 characters")
+    if not _CONTAINER_NAME.fullmatch(name):
+        raise InvalidArgument(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
 
 
 def random_name(rng: Random) -> str:

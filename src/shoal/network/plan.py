@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 
 from msgspec.structs import replace
@@ -140,7 +141,10 @@ def _host_address(text: str) -> str:
         return ""
     if ":" in text:
         raise InvalidArgument(f"invalid host IP address: {text}: IPv6 is not supported")
-    return text
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise InvalidArgument(f"invalid host IP address: {text}") from None
 
 
 def _take(ports: HostPorts, protocol: str, address: str, host_port: str, owner: str) -> int:
