@@ -184,6 +184,29 @@ async def test_a_client_that_leaves_ends_what_lasts(tmp_path: Path) -> None:
         await asyncio.wait_for(ended.wait(), 5)
 
 
+async def test_a_client_that_leaves_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is still written for it goes nowhere, and the log has nothing to say of it."""
+    begun, left, tried = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handler(call: Call) -> Any:
+        stream = await begin(call, "text/plain")
+        begun.set()
+        await left.wait()
+        tried.set()
+        for _ in range(3):
+            await stream.json({})
+        return stream.response
+
+    async with served(tmp_path, Route("GET", "/x", handler, lasting=True)) as path:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.wait_for(begun.wait(), 60)
+        left.set()  # the server has not yet seen that the client is gone
+        await asyncio.wait_for(tried.wait(), 60)
+    assert not caplog.records
+
+
 async def test_a_change_is_finished_though_the_client_leaves(tmp_path: Path) -> None:
     """A change that was begun is not broken off in the middle."""
     begun, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -33,8 +33,11 @@ class Call:
     # --- query
 
     def query(self, name: str, default: str = "") -> str:
-        """The first value of a query parameter."""
-        return self.request.query.get(name, default)
+        """The first value of a query parameter. Raises InvalidArgument for one with a NUL."""
+        text = self.request.query.get(name, default)
+        if "\0" in text:
+            raise InvalidArgument(f"invalid value {text!r} for {name}: it has a NUL character")
+        return text
 
     def flag(self, name: str) -> bool:
         """A query parameter as docker reads a boolean."""

@@ -43,7 +43,11 @@ class Dispatcher:
         """The answer to `request`. Never raises for a failed request; ends with CancelledError when the client left."""
         try:
             return await self._answer(request)
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
+            raise
+        except ConnectionError:
+            if request.transport is None or request.transport.is_closing():
+                raise asyncio.CancelledError from None  # nobody is there for an answer, and it is nobody's fault
             raise
         except Exception as fault:
             response = _failed(request, fault)

@@ -28,13 +28,19 @@ def apply_changes(config: ContainerConfig, changes: Sequence[str]) -> ContainerC
     return config
 
 
+def _words(text: str) -> list[str] | None:
+    """The exec form, a JSON list of strings; None for any other text."""
+    try:
+        words = json.loads(text) if text.startswith("[") else None
+    except ValueError:
+        return None
+    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
+
+
 def _command(text: str) -> list[str]:
-    """The exec form (a JSON list), or the shell form."""
-    if text.startswith("["):
-        words = json.loads(text)
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return words
-    return ["/bin/sh", "-c", text]
+    """The exec form, or the shell form."""
+    words = _words(text)
+    return ["/bin/sh", "-c", text] if words is None else words
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -59,7 +65,8 @@ def _expose(config: ContainerConfig, text: str) -> ContainerConfig:
 
 
 def _volume(config: ContainerConfig, text: str) -> ContainerConfig:
-    paths = json.loads(text) if text.startswith("[") else text.split()
+    words = _words(text)
+    paths = text.split() if words is None else words
     return replace(config, volumes={**config.volumes, **{path: {} for path in paths}})
 
 
@@ -71,14 +78,17 @@ def _healthcheck(config: ContainerConfig, text: str) -> ContainerConfig:
         name, _, value = words.pop(0)[2:].partition("=")
         if name == "retries":
             retries = int(value)
-        else:
+        elif name in ("interval", "timeout", "start-period", "start-interval"):
             durations[name.replace("-", "_")] = parse_duration(value)
-    if words == ["NONE"]:
-        return replace(config, healthcheck=HealthConfig(test=["NONE"]))
+        else:
+            raise ValueError(f"unknown flag: {name}")
     kind, _, rest = " ".join(words).partition(" ")
-    if kind != "CMD":
+    if kind.upper() == "NONE" and not rest:
+        return replace(config, healthcheck=HealthConfig(test=["NONE"]))
+    if kind.upper() != "CMD":
         raise ValueError(f"Unknown type {kind!r} in HEALTHCHECK (try CMD)")
-    test = ["CMD", *json.loads(rest)] if rest.strip().startswith("[") else ["CMD-SHELL", rest.strip()]
+    exact = _words(rest.strip())
+    test = ["CMD-SHELL", rest.strip()] if exact is None else ["CMD", *exact]
     return replace(config, healthcheck=HealthConfig(test=test, retries=retries, **durations))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import socket
 from pathlib import Path
 
@@ -74,11 +73,7 @@ def _memory() -> int:
 
 
 def _os_release() -> dict[str, str]:
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
-        try:
-            lines = Path(path).read_text().splitlines()
-        except OSError:
-            continue
-        pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
-        return {key: "".join(shlex.split(value)) for key, _, value in pairs}
-    return {}
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ class Table(NamedTuple):
 
 def top(arguments: str, pids: Collection[int]) -> Table:
     """Run `ps <arguments>` and keep the rows of `pids`. Blocking. Raises ShoalError with ps's own words."""
-    words = shlex.split(arguments) or ["-ef"]
+    words = arguments.split() or ["-ef"]  # without a shell's quotes, as in docker
     try:
         done = process.run(["ps", *words])
     except FileNotFoundError as fault:
