@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import secrets
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from shoal.model.netstate import EndpointRecord, NetworkSnapshot, NetworkUpdate,
 from shoal.model.objects import Network
 from shoal.model.swarm_spec import IPAM, IPAMConfig, NetworkSpec, PortConfig
 from shoal.network import Networks, Sandbox, SandboxRequest
+from shoal.network.overlays import Overlays
 from tests.system.network_lab import Lab, Server, ask, ask_udp, dial, entered, ip, nft, spread, talk
 from tests.waiting import until
 
@@ -185,6 +187,50 @@ async def test_containers_on_an_overlay_talk_across_nodes(cluster: Cluster) -> N
             connection.sendall(b"x" * 200_000)
             assert connection.recv(100).startswith(b"second ")
     assert "mtu 1450" in ip("link", "show", "eth1", netns=first.netns)
+
+
+async def reaches(netns: Path | str, address: str, port: int, wanted: set[str]) -> bool:
+    """Whether as many new connections as there are names in `wanted` lead to each of them."""
+    try:
+        answers = [await asyncio.to_thread(ask, netns, address, port, patience=1) for _ in wanted]
+    except OSError:
+        return False
+    return {answer.split()[0] for answer in answers} == wanted
+
+
+@pytest.fixture
+def careful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes look often whether all is still there."""
+    monkeypatch.setattr("shoal.network.networks.CARE", 0.1)
+
+
+@pytest.mark.usefixtures("careful")
+async def test_rules_that_somebody_took_away_come_back(cluster: Cluster, client: Path) -> None:
+    """`systemctl restart nftables` on a quiet node ends its part of the mesh for a moment, not until the next change."""
+    one, two, three = cluster.nodes
+    tasks = await cluster.run(one, two)
+    with serving(tasks):
+        assert await reaches(client, three.address, 8080, {"web0", "web1"})
+        nft("flush", "ruleset", netns=three.netns)
+        await until(lambda: reaches(client, three.address, 8080, {"web0", "web1"}))
+
+
+@pytest.mark.usefixtures("careful")
+async def test_an_overlay_that_failed_is_tried_again(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel refuses for a moment is done later, without another update."""
+    one, two, _ = cluster.nodes
+    tasks = await cluster.run(one, two)
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOBUFS, "no buffer space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Overlays, "update", fails)
+        patch.setattr(Overlays, "make", fails)
+        tasks += await cluster.run(one)
+    with serving(tasks):
+        for task in tasks:
+            await until(lambda netns=task.netns: reaches(netns, cluster.vip, 80, {"web0", "web1", "web2"}))
 
 
 async def test_plain_containers_are_kept_off_overlays(cluster: Cluster) -> None:

@@ -111,6 +111,22 @@ class Fabric:
             self._begun = True
             await self._refresh()
 
+    async def mend(self) -> None:
+        """Write the table anew where somebody took it away (a restart of the nftables service takes all rules), or
+        where the last change of it failed."""
+        async with self._lock:
+            if not self._begun or not (self._bridges or self._mesh):
+                return
+            if self._applied is not None:
+                tables = await self._threads.run(self.node.nft.run, "list tables")
+                if f"table inet {self._name}" in tables.splitlines():
+                    return
+                log.warning("the rules of this node's networks are gone: writing them anew")
+                self._applied = None
+            await self._refresh()
+            for device in (*self._bridges, *([self._mesh.bridge] if self._mesh else [])):
+                await self._threads.run(admit, self.node.namespace, device)
+
     async def clear(self) -> None:
         """Remove all bridges and the table: nothing of ours stays in the node's namespace."""
         async with self._lock:

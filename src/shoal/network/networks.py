@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Network
@@ -14,7 +16,7 @@ from shoal.kit.ids import Ids, RandomIds
 from shoal.kit.tasks import background
 from shoal.model.container import EndpointSettings
 from shoal.model.engine import LocalNetwork
-from shoal.model.errors import NotFound, PermissionDenied
+from shoal.model.errors import NotFound, PermissionDenied, ShoalError
 from shoal.model.netstate import NetworkSnapshot, NetworkUpdate
 from shoal.model.objects import Network
 from shoal.model.swarm_spec import NetworkSpec
@@ -34,6 +36,11 @@ from shoal.network.services import Services, is_address
 from shoal.network.shelf import Shelf
 from shoal.network.swarm import Swarm
 from shoal.network.threads import Threads
+
+log = logging.getLogger(__name__)
+
+CARE = 5.0
+"""Seconds between looks at whether all is still there."""
 
 
 class Networks:
@@ -114,6 +121,7 @@ class Networks:
             # At once, so that another engine on this host sees the name and the subnet taken.
             await self._fabric.bridge(of_local(self._local.find("bridge")))
             await self._sandboxes.restore_services()
+            group.create_task(self._care())
             self._scope = scope.pop_all()
         return self
 
@@ -123,6 +131,16 @@ class Networks:
         async with self._scope:
             if not self._sandboxes.every() and not self._swarm.active:
                 await self._fabric.clear()
+
+    async def _care(self) -> None:
+        """What somebody else took away comes back, and what could not be done is tried again."""
+        while True:
+            await asyncio.sleep(CARE)
+            try:
+                await self._fabric.mend()
+                await self._swarm.mend()
+            except (OSError, ShoalError) as fault:
+                log.warning("networks cannot be mended yet: %s", fault)
 
     def of_swarm(self) -> list[LocalNetwork]:
         """The swarm's networks that reach this node: what a worker can show of them."""

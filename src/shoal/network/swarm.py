@@ -60,7 +60,8 @@ class Swarm:
         self._mtus: dict[str, int] = {}
         self._unfinished = False  # an update was cut short, or failed in part: the next one looks at everything
         self._failed = False
-        self._lock = asyncio.Lock()
+        self._turn = asyncio.Lock()  # one update after the other
+        self._lock = asyncio.Lock()  # nobody else changes segments meanwhile
         self._arrived = asyncio.Condition()
 
     @property
@@ -85,6 +86,7 @@ class Swarm:
             if not any(not segment.ingress for segment in self._segments.values()):
                 await self._threads.run(self._overlays.end)
             await self._mesh()
+        self._unfinished = self._failed
 
     def _read(self) -> _State:
         """What was known last. The managers tell all of it again, so a damaged file is none."""
@@ -96,6 +98,15 @@ class Swarm:
 
     async def apply(self, update: NetworkUpdate, node_id: str) -> None:
         """Bring this node to `update`. What did not change is not touched; doing it twice does no more."""
+        async with self._turn:
+            await self._apply(update, node_id)
+
+    async def mend(self) -> None:
+        """Try again what could not be done, or was cut short."""
+        if self._unfinished and not self._turn.locked():
+            await self.apply(NetworkUpdate(revision=0, data_path_port=self._state.data_path_port), self._state.node_id)
+
+    async def _apply(self, update: NetworkUpdate, node_id: str) -> None:
         async with self._lock:
             before = dict(self._snapshots)
             after = segments.merged(before, update)
@@ -136,6 +147,7 @@ class Swarm:
             self._segments.clear()
             await self._threads.run(self._overlays.end)
             await self._threads.run(self._path.unlink, missing_ok=True)
+            self._unfinished = False
         await self._services.follow(changed)
 
     def every(self) -> list[Network]:
@@ -209,7 +221,7 @@ class Swarm:
                 await self._threads.run(self._overlays.make, new)
             self._segments[network_id] = new
         except (OSError, ShoalError):
-            # The next update tries again from the beginning; other networks must not suffer.
+            # `mend` or the next update tries again from the beginning; other networks must not suffer.
             self._segments.pop(network_id, None)
             self._failed = True
             log.exception("cannot bring network %s up to date", network_id)
@@ -244,4 +256,5 @@ class Swarm:
         try:
             await self._fabric.mesh(rules)
         except (OSError, ShoalError):
-            log.exception("cannot bring the routing mesh up to date")  # the next update writes all of it
+            self._failed = True
+            log.exception("cannot bring the routing mesh up to date")
