@@ -253,7 +253,7 @@ async def test_connect_and_disconnect(networks: Networks) -> None:
             await networks.connect(box.container_id, "second", EndpointSettings())
         await networks.disconnect(box.container_id, "second")
         with pytest.raises(OSError):
-            ask(peer.netns, "172.18.0.3", 80)
+            ask(peer.netns, "172.18.0.3", 80, patience=1)
     with pytest.raises(ShoalError, match="is not connected to"):
         await networks.disconnect(box.container_id, "second")
     with pytest.raises(InvalidArgument):
