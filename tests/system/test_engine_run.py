@@ -288,7 +288,7 @@ async def test_events_tell_the_story(engine: Engine) -> None:
         (HostConfig(nano_cpus=10**15), "range of CPUs is from 0.01"),
         (HostConfig(cap_add=["NOPE"]), 'unknown capability: "CAP_NOPE"'),
         (HostConfig(binds=["a:b:c:d"]), "invalid volume specification"),
-        (HostConfig(binds=["x:/a", "y:/a"]), "Duplicate mount point: /a"),
+        (HostConfig(binds=["one:/a", "two:/a"]), "Duplicate mount point: /a"),
         (HostConfig(mounts=[Mount(type="odd", target="/a")]), "mount type unknown"),
     ],
 )
