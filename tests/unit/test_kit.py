@@ -35,7 +35,7 @@ def test_durations_are_read_as_go_does(text: str, nanos: int) -> None:
     assert units.parse_duration(text) == nanos
 
 
-@pytest.mark.parametrize("text", ["", "5", "1x", "s", "1s2", "1 s"])
+@pytest.mark.parametrize("text", ["", "5", "1x", "s", "1s2", "1 s", "3000000h", "9" * 400 + "s"])
 def test_wrong_durations_are_refused(text: str) -> None:
     """What Go refuses is refused, with Go's words."""
     with pytest.raises(ValueError, match="time: invalid duration"):
@@ -63,6 +63,13 @@ def test_a_written_duration_is_read_back(nanos: int) -> None:
 def test_sizes_are_powers_of_1024(text: str, size: int) -> None:
     """As docker's --memory."""
     assert units.parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "1z", "-1", "8192p", "9" * 400])
+def test_wrong_sizes_are_refused(text: str) -> None:
+    """Also what does not fit into 64 bits."""
+    with pytest.raises(ValueError, match="invalid size"):
+        units.parse_bytes(text)
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ def parse_duration(text: str) -> int:
     if body == "0":
         return 0
     parts = _DURATION.findall(body)
-    if not parts or "".join(number + unit for number, unit in parts) != body:
+    nanoseconds = sum(float(number) * _NANOSECONDS[unit] for number, unit in parts)
+    if not parts or "".join(number + unit for number, unit in parts) != body or nanoseconds >= 2**63:
         raise ValueError(f'time: invalid duration "{text}"')
-    return sign * round(sum(float(number) * _NANOSECONDS[unit] for number, unit in parts))
+    return sign * round(nanoseconds)
 
 
 def format_duration(nanoseconds: int) -> str:
@@ -56,7 +57,10 @@ def parse_bytes(text: str) -> int:
     if not match:
         raise ValueError(f"invalid size: '{text}'")
     number, unit, _ = match.groups()
-    return int(float(number) * 1024 ** " kmgtp".index(unit.lower() or " "))
+    size = float(number) * 1024 ** " kmgtp".index(unit.lower() or " ")
+    if size >= 2**63:
+        raise ValueError(f"invalid size: '{text}'")
+    return int(size)
 
 
 def human_size(size: float) -> str:

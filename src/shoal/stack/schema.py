@@ -5,12 +5,13 @@ A text that stands where a number or a switch should, such as `"${REPLICAS}"` af
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from shoal.kit.units import parse_duration
+from shoal.kit.units import parse_bytes, parse_duration
 from shoal.stack.yaml_places import Place
 
 
@@ -62,7 +63,8 @@ class Text(Kind):
             allowed = ", ".join(f'"{choice}"' for choice in self._choices)
             raise SchemaFault(place, f"{dotted} must be one of the following: {allowed}")
         if self._form and not _FORMS[self._form](value):
-            raise SchemaFault(place, f"Does not match format '{self._form}'")
+            size = self._form == "size"
+            raise SchemaFault(place, f"invalid size: '{value}'" if size else f"Does not match format '{self._form}'")
         return value
 
 
@@ -97,8 +99,11 @@ class Number(Kind):
         self._loose = loose
 
     def fits(self, value: object) -> bool:
-        plain = isinstance(value, int | float) and not isinstance(value, bool)
-        return plain or (isinstance(value, str) and not self._loose and bool(re.fullmatch(r"-?\d*\.?\d+", value)))
+        if isinstance(value, str):
+            return not self._loose and bool(re.fullmatch(r"-?\d*\.?\d+", value)) and math.isfinite(float(value))
+        return (
+            isinstance(value, int) and not isinstance(value, bool) or isinstance(value, float) and math.isfinite(value)
+        )
 
     def read(self, value: Any, place: Place) -> Any:
         super().read(value, place)
@@ -218,6 +223,14 @@ def _is_duration(text: str) -> bool:
     return True
 
 
+def _is_size(text: str) -> bool:
+    try:
+        parse_bytes(text)
+    except ValueError:
+        return False
+    return True
+
+
 _RANGE = r"\d+(-\d+)?"
 _PORT = re.compile(
     rf"(?:(?:\[[0-9a-fA-F:.]+\]|\d+(?:\.\d+){{3}}|[0-9a-fA-F:]*::[0-9a-fA-F:]*):)?(?:(?:{_RANGE})?:)?{_RANGE}(?:/(?:tcp|udp|sctp))?"
@@ -226,6 +239,7 @@ _EXPOSE = re.compile(rf"{_RANGE}(/[a-zA-Z]+)?")
 
 _FORMS: dict[str, Callable[[str], bool]] = {
     "duration": _is_duration,
+    "size": _is_size,
     "ports": lambda text: bool(_PORT.fullmatch(text)),
     "expose": lambda text: bool(_EXPOSE.fullmatch(text)),
 }

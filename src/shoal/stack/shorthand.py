@@ -149,10 +149,11 @@ def ports(entry: int | str | Tree) -> list[Tree]:
 
 def _range(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
-    low, high = int(first), int(last or first)
-    if not 0 <= low <= high <= 65535:
-        raise StackFault(f"invalid port range: {text}")
-    return low, high
+    if first.isdigit() and (last or first).isdigit():
+        low, high = int(first), int(last or first)
+        if low <= high <= 65535:
+            return low, high
+    raise StackFault(f"invalid port range: {text}")
 
 
 _PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")

@@ -17,7 +17,7 @@ _command = Either(_text, Items(_text, unique=False), _null)
 _pairs = Either(Fields(others=_value), _texts)
 """A mapping, or a list of `key=value`."""
 _external = Either(_switch, Fields({"name": _text}))
-_memory = Either(_text, Integer())
+_memory = Either(Text(form="size"), Integer())
 
 
 def _optional(kind: Kind) -> Kind:
