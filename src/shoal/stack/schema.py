@@ -101,9 +101,9 @@ class Number(Kind):
     def fits(self, value: object) -> bool:
         if isinstance(value, str):
             return not self._loose and bool(re.fullmatch(r"-?\d*\.?\d+", value)) and math.isfinite(float(value))
-        return (
-            isinstance(value, int) and not isinstance(value, bool) or isinstance(value, float) and math.isfinite(value)
-        )
+        if isinstance(value, float):
+            return math.isfinite(value)
+        return isinstance(value, int) and not isinstance(value, bool)
 
     def read(self, value: Any, place: Place) -> Any:
         super().read(value, place)
