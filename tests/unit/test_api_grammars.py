@@ -154,7 +154,7 @@ def test_log_line_with_timestamp_and_details() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("all", None), ("", None), ("10", 10), ("0", 0), ("-1", None), ("x", None)]
+    ("text", "expected"), [("all", None), ("", None), ("10", 10), ("0", 0), ("-1", None), ("x", None), ("9" * 30, None)]
 )
 def test_tail(text: str, expected: int | None) -> None:
     """`tail` is a number; anything else is everything."""

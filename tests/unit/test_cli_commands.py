@@ -161,6 +161,46 @@ def test_cli_service_create_without_registry(run: Any) -> None:
     assert result.err.startswith("image redis:latest could not be accessed on a registry to record\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("inspect", "container"),
+        ("network inspect", "network"),
+        ("network rm", "network"),
+        ("volume inspect", "volume"),
+        ("node ps", "node"),
+        ("service inspect", "service"),
+        ("service create --network=", "network"),
+        ("stop", "container"),
+        ("wait", "container"),
+    ],
+)
+def test_an_empty_name_is_nobodys(run: Any, fake: FakeDaemon, line: str, kind: str) -> None:
+    """Where a script's variable is empty, nothing is asked for by that name: it could be the list of all."""
+    result = run(*line.split(), "" if "=" not in line else "image")
+    assert result.code == 1
+    assert result.err == f"invalid {kind} name or ID: value is empty\n"
+    assert not fake.asked()
+
+
+def test_names_that_cannot_be_empty(run: Any) -> None:
+    """In docker's words, and nothing of ours."""
+    assert (result := run("rm", "/")).code == 1 and result.err == "container name cannot be empty\n"
+    assert (result := run("run", "--network", "", "image")).code == 125 and "no name set for network" in result.err
+    assert (result := run("run", "--network", "alias=x", "image")).code == 125 and "no name set" in result.err
+    for command in (["stack", "ps"], ["stack", "services"], ["stack", "rm"]):
+        assert (result := run(*command, "")).code == 1 and result.err == 'invalid stack name: ""\n'
+
+
+def test_a_quote_that_does_not_end(run: Any) -> None:
+    """In an option of fields, as Go's reader of CSV says it."""
+    result = run("service", "create", "--mount", '"', "image")
+    assert result.code == 125
+    assert result.err.startswith(
+        'invalid argument "\\"" for "--mount" flag: parse error on line 1: extraneous or missing "'
+    )
+
+
 def test_cli_service_update_changes_only_what_it_must(run: Any, fake: FakeDaemon) -> None:
     """An update sends the spec it read with the version it read, changed in one place."""
     assert run("service", "update", "-d", "--env-add", "C=3", "--env-rm", "A", "getstartedlab_web").code == 0

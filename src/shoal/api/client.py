@@ -27,6 +27,8 @@ API_VERSION = "1.50"
 """The newest version that this client speaks."""
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@")
+_NAMELESS = re.compile(r"/(container|network|volume|node|service|task)s/(?:/.*)?")
+"""A path in which the name of a thing is empty: `/networks/` would be the list of all."""
 _TOO_NEW = re.compile(r"[Mm]aximum supported API version is (\d+\.\d+)")
 
 Query = Mapping[str, object]
@@ -39,6 +41,13 @@ class DaemonError(ShoalError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class EmptyName(DaemonError):
+    """A name or id that is empty: nobody need ask the daemon. The message is docker's."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(400, f"invalid {kind} name or ID: value is empty")
 
 
 class ConnectionFault(ShoalError):
@@ -176,6 +185,8 @@ class Client:
         fresh: bool = False,
     ) -> Response:
         """A successful response. One that says the version is too new is tried again with the daemon's."""
+        if nameless := _NAMELESS.fullmatch(path):
+            raise EmptyName(nameless[1])
         prefix = f"/v{self._version}" if versioned else ""
         response = self._exchange(method, prefix + path + encode(query or {}), body, headers, fresh)
         if response.status < 400 and response.status != 304:

@@ -22,9 +22,9 @@ def log_request(call: Call) -> LogRequest:
 
 
 def tail_of(text: str) -> int | None:
-    """How many lines: None for `all`, nothing, or anything that is no number, as in docker."""
+    """How many lines: None for `all`, nothing, or anything that is no number of lines that can be, as in docker."""
     try:
         number = int(text)
     except ValueError:
         return None
-    return None if number < 0 else number
+    return number if 0 <= number < 2**31 else None

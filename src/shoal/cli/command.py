@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from shoal.api.client import Client, ConnectionFault, DaemonError, config_dir, from_environment
+from shoal.api.client import Client, ConnectionFault, DaemonError, EmptyName, config_dir, from_environment
 from shoal.cli.flags import Flag, Options
 from shoal.model.errors import ShoalError as ShoalFault
 
@@ -143,7 +143,7 @@ def command(
 
 def text_of(fault: Exception) -> str:
     """How a failure is shown: what the daemon says is marked as the daemon's."""
-    if isinstance(fault, DaemonError):
+    if isinstance(fault, DaemonError) and not isinstance(fault, EmptyName):
         return f"Error response from daemon: {fault}"
     if isinstance(fault, OSError) and fault.filename:
         return f"open {fault.filename}: {(fault.strerror or 'failed').lower()}"

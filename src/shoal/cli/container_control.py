@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.cli.command import CommandFault, Context, DaemonError, Options, command
+from shoal.cli.command import CommandFault, Context, DaemonError, Options, command, text_of
 from shoal.cli.container_common import path_of
 
 _STOP = """
@@ -93,10 +93,15 @@ def remove(context: Context, options: Options) -> int:
     query = {"v": options.flag("volumes"), "link": options.flag("link"), "force": options.flag("force")}
     code = 0
     for name in options.args:
+        bare = name.strip("/")
+        if not bare:
+            context.err("container name cannot be empty")
+            code = 1
+            continue
         try:
-            context.client.delete(path_of(name.strip("/")), query)
+            context.client.delete(path_of(bare), query)
         except DaemonError as fault:
-            context.err(f"Error response from daemon: {fault}")
+            context.err(text_of(fault))
             code = code if options.flag("force") and fault.status == 404 else 1
         else:
             context.out(name)
@@ -111,6 +116,6 @@ def wait(context: Context, options: Options) -> int:
         try:
             context.out(str(context.client.post(f"{path_of(name)}/wait")["StatusCode"]))
         except DaemonError as fault:
-            context.err(f"Error response from daemon: {fault}")
+            context.err(text_of(fault))
             code = 1
     return code

@@ -270,6 +270,8 @@ def _disk(text: str, what: str, number: Callable[[str], int]) -> Json:
 def _networks(options: Options) -> tuple[str, Json]:
     """NetworkMode and the endpoints of each network; the plain options belong to the first network."""
     asked = [grammar.network(text) for text in options.many("network")] or [{"Target": "default"}]
+    if not all(network.get("Target") for network in asked):
+        raise ValueError("no name set for network")
     first = asked[0]
     for option, key in (("ip", "IPv4"), ("ip6", "IPv6"), ("mac-address", "Mac")):
         if options.changed(option):

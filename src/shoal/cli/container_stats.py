@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from shoal.api.client import ConnectionFault
-from shoal.cli.command import TABLE_FORMAT, CommandFault, Context, DaemonError, Options, command
+from shoal.cli.command import TABLE_FORMAT, CommandFault, Context, DaemonError, Options, command, text_of
 from shoal.cli.container_common import path_of
 from shoal.cli.printing import show
 from shoal.cli.words import Json, short
@@ -91,7 +91,7 @@ class _Watch:
             for sample in client.objects("GET", f"{path_of(name)}/stats", {"stream": "1" if stream else "0"}):
                 self._samples[name] = sample
         except (DaemonError, ConnectionFault) as fault:
-            self.faults.append(f"Error response from daemon: {fault}")
+            self.faults.append(text_of(fault))
 
 
 def row(name: str, sample: Json, *, full: bool) -> Json:

@@ -167,7 +167,8 @@ class Options:
         try:
             check(flag.kind, value)
         except ValueError as fault:
-            raise FlagFault(f'invalid argument "{value}" for "{flag.label}" flag: {fault}') from fault
+            shown = value.replace("\\", "\\\\").replace('"', '\\"')  # as Go's %q
+            raise FlagFault(f'invalid argument "{shown}" for "{flag.label}" flag: {fault}') from fault
         self._values.setdefault(flag.target, []).append(value)
 
 

@@ -18,7 +18,10 @@ _FALSE = {"0", "f", "false"}
 
 def fields(text: str) -> list[tuple[str, str, bool]]:
     """`a=1,b,"c=x,y"` as (key, value, had a value)."""
-    row = next(csv.reader([text], strict=True), [])
+    try:
+        row = next(csv.reader([text], strict=True), [])
+    except csv.Error as fault:
+        raise ValueError('parse error on line 1: extraneous or missing " in quoted-field') from fault
     parts = [part.partition("=") for part in row]
     return [(key.strip().lower(), value, bool(equals)) for key, equals, value in parts]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shoal.api.client import quote
-from shoal.cli.command import Context, DaemonError, Options, command, fail
+from shoal.cli.command import Context, DaemonError, Options, command, fail, text_of
 from shoal.cli.image_digest import tagged
 
 
@@ -37,8 +37,8 @@ def remove(context: Context, options: Options) -> None:
                         context.out(f"{verb}: {item[verb]}")
         except DaemonError as fault:
             if not (options.flag("force") and fault.status == 404):
-                faults.append(f"Error response from daemon: {fault}")
+                faults.append(text_of(fault))
             else:
-                context.err(f"Error response from daemon: {fault}")
+                context.err(text_of(fault))
     if faults:
         fail("\n".join(faults))

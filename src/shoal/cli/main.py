@@ -7,9 +7,9 @@ import sys
 from importlib import import_module
 
 from shoal import __version__
-from shoal.api.client import AddressFault, ConnectionFault, DaemonError
+from shoal.api.client import AddressFault
 from shoal.cli import tree, usage
-from shoal.cli.command import DECLARED, Command, CommandFault, Context, RunFault, ShowHelp, text_of
+from shoal.cli.command import DECLARED, Command, CommandFault, Context, RunFault, ShoalFault, ShowHelp, text_of
 from shoal.cli.flags import Flag, FlagFault, Options, declare, parse
 
 _VERSION = "28.2.2"
@@ -100,7 +100,7 @@ def _main(program: str, arguments: list[str]) -> int:
         if str(fault):
             _stderr(str(fault))
         return fault.code
-    except (DaemonError, ConnectionFault, AddressFault, OSError) as fault:
+    except (ShoalFault, AddressFault, OSError) as fault:
         if isinstance(fault, BrokenPipeError):
             raise
         _stderr(text_of(fault))

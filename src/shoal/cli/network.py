@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from shoal.api.client import filters, quote
-from shoal.cli.command import TABLE_FORMAT, CommandFault, Context, DaemonError, Options, command, fail
+from shoal.cli.command import TABLE_FORMAT, CommandFault, Context, DaemonError, Options, command, fail, text_of
 from shoal.cli.container_spec import endpoint
 from shoal.cli.printing import show
 from shoal.cli.words import Json, go_time, labels_text, natural, pairs, short
@@ -165,7 +165,7 @@ def remove(context: Context, options: Options) -> None:
         except DaemonError as fault:
             if options.flag("force") and fault.status == 404:
                 continue
-            context.err(f"Error response from daemon: {fault}")
+            context.err(text_of(fault))
             code = 1
         else:
             context.out(name)

@@ -110,7 +110,7 @@ def attachments(client: Client, networks: list[Json]) -> list[Json]:
     """Networks of a service with ids for names, by id."""
     found = [
         {
-            "Target": client.get(f"/networks/{quote(network['Target'])}", {"scope": "swarm"})["Id"],
+            "Target": client.get(f"/networks/{quote(network.get('Target', ''))}", {"scope": "swarm"})["Id"],
             **{key: network[key] for key in ("Aliases", "DriverOpts") if network.get(key)},
         }
         for network in networks

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from shoal.api.client import filters
-from shoal.cli.command import TABLE_FORMAT, CommandFault, Context, Options, command, fail
+from shoal.cli.command import TABLE_FORMAT, Context, Options, command, fail
 from shoal.cli.printing import show
 from shoal.cli.words import natural
-from shoal.stack.names import LABEL_NAMESPACE, StackFault, check_stack_name
+from shoal.stack.names import LABEL_NAMESPACE, check_stack_name
 
 
 @command(
@@ -43,10 +43,7 @@ def remove(context: Context, options: Options) -> None:
     from shoal.stack.run import Removal
 
     faults: list[str] = []
-    try:
-        stacks = [check_stack_name(name) for name in options.args]
-    except StackFault as fault:
-        raise CommandFault(str(fault)) from fault
+    stacks = [check_stack_name(name) for name in options.args]
     for stack in stacks:
         removal = Removal(context.client, stack, context.out, wait=not options.flag("detach"))
         if not removal.run():

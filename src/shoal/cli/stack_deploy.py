@@ -10,7 +10,7 @@ from shoal.cli.image_digest import pin, registry_auth
 from shoal.cli.service_wait import wait_for
 from shoal.stack.convert import convert
 from shoal.stack.load import Loaded, load, read_files, read_text
-from shoal.stack.names import StackFault, check_stack_name
+from shoal.stack.names import check_stack_name
 from shoal.stack.plan import RESOLVE, plan
 from shoal.stack.run import Images, check_external, check_manager, execute, live_networks, live_services
 
@@ -31,13 +31,6 @@ from shoal.stack.run import Images, check_external, check_manager, execute, live
 )
 def deploy(context: Context, options: Options) -> None:
     """Make the swarm what the file says, and wait for it unless detached."""
-    try:
-        _deploy(context, options)
-    except StackFault as fault:
-        raise CommandFault(str(fault)) from fault
-
-
-def _deploy(context: Context, options: Options) -> None:
     stack, client = check_stack_name(options.args[0]), context.client
     if options.text("resolve-image") not in RESOLVE:
         raise CommandFault(f"Invalid option {options.text('resolve-image')} for flag --resolve-image")
@@ -84,8 +77,5 @@ def config(context: Context, options: Options) -> None:
     """The merged file as it is understood."""
     from shoal.stack.render import render
 
-    skip = options.flag("skip-interpolation")
-    try:
-        context.out(render(_load(options, interpolated=not skip).tree, escape=False), end="")
-    except StackFault as fault:
-        raise CommandFault(str(fault)) from fault
+    interpolated = not options.flag("skip-interpolation")
+    context.out(render(_load(options, interpolated=interpolated).tree, escape=False), end="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shoal.api.client import Client, DaemonError, filters, quote
-from shoal.cli.command import TABLE_FORMAT, CommandFault, Context, Options, command, fail
+from shoal.cli.command import TABLE_FORMAT, CommandFault, Context, Options, command, fail, text_of
 from shoal.cli.printing import show
 from shoal.cli.swarm_info import Names, node_reference
 from shoal.cli.words import Json, cut, image_name, moment, natural, short, since
@@ -84,13 +84,11 @@ def node_ps(context: Context, options: Options) -> None:
             wanted = {**options.filters(), "node": [node["ID"]]}
             tasks += client.get("/tasks", {"filters": filters(wanted)})
         except DaemonError as fault:
-            faults.append(fault.message if options.args else f"Error response from daemon: {fault.message}")
+            faults.append(text_of(fault))
     if len(faults) < len(options.args or ["self"]):
         print_tasks(context, options, tasks)
     if faults:
-        raise CommandFault(
-            "\n".join(faults if not options.args else [f"Error response from daemon: {f}" for f in faults])
-        )
+        raise CommandFault("\n".join(faults))
 
 
 def print_tasks(context: Context, options: Options, tasks: list[Json]) -> None:

@@ -38,9 +38,7 @@ def service_spec(stack: str, name: str, service: Tree, tree: Tree) -> ServiceSpe
     """The spec of the service `name` of `tree`. Raises StackFault."""
     try:
         return _service_spec(stack, name, service, tree)
-    except StackFault as fault:
-        raise StackFault(f"service {name}: {fault}") from fault
-    except ValueError as fault:
+    except (StackFault, ValueError) as fault:
         raise StackFault(f"service {name}: {fault}") from fault
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from shoal.model.errors import InvalidArgument
+
 LABEL_NAMESPACE = "com.docker.stack.namespace"
 """On everything that a stack made: the stack's name."""
 
@@ -11,7 +13,7 @@ LABEL_IMAGE = "com.docker.stack.image"
 """On its services: the image as the file has it, before a digest was pinned."""
 
 
-class StackFault(ValueError):
+class StackFault(InvalidArgument):
     """The stack, or its file, is wrong; the message says what, and where."""
 
 
