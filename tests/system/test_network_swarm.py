@@ -210,7 +210,7 @@ async def test_rules_that_somebody_took_away_come_back(cluster: Cluster, client:
     one, two, three = cluster.nodes
     tasks = await cluster.run(one, two)
     with serving(tasks):
-        assert await reaches(client, three.address, 8080, {"web0", "web1"})
+        await until(lambda: reaches(client, three.address, 8080, {"web0", "web1"}))
         nft("flush", "ruleset", netns=three.netns)
         await until(lambda: reaches(client, three.address, 8080, {"web0", "web1"}))
 
