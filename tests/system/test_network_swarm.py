@@ -25,6 +25,7 @@ from shoal.model.netstate import EndpointRecord, NetworkSnapshot, NetworkUpdate,
 from shoal.model.objects import Network
 from shoal.model.swarm_spec import IPAM, IPAMConfig, NetworkSpec, PortConfig
 from shoal.network import Networks, Sandbox, SandboxRequest
+from shoal.network.fabric import Fabric
 from shoal.network.overlays import Overlays
 from tests.system.network_lab import Lab, Server, ask, ask_udp, dial, entered, ip, nft, spread, talk
 from tests.waiting import until
@@ -213,6 +214,32 @@ async def test_rules_that_somebody_took_away_come_back(cluster: Cluster, client:
         await until(lambda: reaches(client, three.address, 8080, {"web0", "web1"}))
         nft("flush", "ruleset", netns=three.netns)
         await until(lambda: reaches(client, three.address, 8080, {"web0", "web1"}))
+
+
+@pytest.mark.usefixtures("careful")
+async def test_what_is_there_is_left_alone(cluster: Cluster, client: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Looking changes nothing: the mesh's turns go on where they were, however often a node looks."""
+    one, two, three = cluster.nodes
+    tasks = await cluster.run(one, two, two)
+    looks, look = 0, Fabric.mend
+
+    async def counted(fabric: Fabric) -> None:
+        nonlocal looks
+        looks += 1
+        await look(fabric)
+
+    with pytest.MonkeyPatch.context() as patch, serving(tasks):
+        patch.setattr(Fabric, "mend", counted)
+        before = nft("-a", "list", "ruleset", netns=three.netns)
+        await until(lambda: looks >= 9)
+        assert nft("-a", "list", "ruleset", netns=three.netns) == before
+        seen = []
+        for _ in range(6):
+            seen.append((await asyncio.to_thread(ask, client, three.address, 8080)).split()[0])
+            wanted = looks + 3
+            await until(lambda wanted=wanted: looks >= wanted)
+        assert seen[:3] == seen[3:] and len(set(seen)) == 3
+    assert not [record for record in caplog.records if record.name.startswith("shoal.network")]
 
 
 @pytest.mark.usefixtures("careful")

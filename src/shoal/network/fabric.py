@@ -118,8 +118,7 @@ class Fabric:
             if not self._begun or not (self._bridges or self._mesh):
                 return
             if self._applied is not None:
-                tables = await self._threads.run(self.node.nft.run, "list tables")
-                if f"table inet {self._name}" in tables.splitlines():
+                if ruleset.is_among(self._name, await self._threads.run(self.node.nft.run, ruleset.LIST)):
                     return
                 log.warning("the rules of this node's networks are gone: writing them anew")
                 self._applied = None

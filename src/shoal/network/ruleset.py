@@ -56,6 +56,15 @@ def change(old: Table, new: Table) -> str:
     return "".join(_changes(old, new))
 
 
+LIST = "list tables ip"
+"""The command whose output tells `is_among` which tables there are."""
+
+
+def is_among(name: str, listing: str) -> bool:
+    """Whether there is a table called `name`."""
+    return f"table ip {name}" in listing.splitlines()
+
+
 def remove(name: str) -> str:
     """Commands that remove the table, be it there or not."""
     return f"add table ip {name}\ndelete table ip {name}\n"
