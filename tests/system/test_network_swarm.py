@@ -27,6 +27,7 @@ from shoal.model.swarm_spec import IPAM, IPAMConfig, NetworkSpec, PortConfig
 from shoal.network import Networks, Sandbox, SandboxRequest
 from shoal.network.fabric import Fabric
 from shoal.network.overlays import Overlays
+from shoal.network.swarm import Swarm
 from tests.system.network_lab import Lab, Server, ask, ask_udp, dial, entered, ip, nft, spread, talk
 from tests.waiting import until
 
@@ -258,6 +259,32 @@ async def test_an_overlay_that_failed_is_tried_again(cluster: Cluster, monkeypat
     with serving(tasks):
         for task in tasks:
             await until(lambda netns=task.netns: reaches(netns, cluster.vip, 80, {"web0", "web1", "web2"}))
+
+
+async def test_what_goes_on_failing_is_tried_ever_less(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that cannot do it does not fill the log."""
+    one, two, _ = cluster.nodes
+    await cluster.run(one)
+    tries, apply = 0, Swarm._apply
+
+    async def counted(swarm: Swarm, update: NetworkUpdate, node_id: str) -> None:
+        nonlocal tries
+        tries += 1
+        await apply(swarm, update, node_id)
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(Overlays, "update", fails)
+    monkeypatch.setattr(Overlays, "make", fails)
+    first, second = cluster.endpoints[0]
+    more = (replace(first, task_id="more", address="10.0.0.99"), replace(second, task_id="more", address="10.0.1.99"))
+    cluster.endpoints.append(more)
+    await cluster.push()
+    monkeypatch.setattr(Swarm, "_apply", counted)
+    for _ in range(65):
+        await two.networks._swarm.mend()
+    assert 5 <= tries <= 8  # six, and what the nodes' own looks add
 
 
 async def test_plain_containers_are_kept_off_overlays(cluster: Cluster) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from pathlib import Path
 
+from shoal.kit.backoff import backoff
 from shoal.kit.files import write_atomic
 from shoal.model import names
 from shoal.model.base import Struct, decode, encode
@@ -60,6 +61,7 @@ class Swarm:
         self._mtus: dict[str, int] = {}
         self._unfinished = False  # an update was cut short, or failed in part: the next one looks at everything
         self._failed = False
+        self._pauses, self._rest = backoff(1, 60), 0  # calls of `mend` that do nothing
         self._turn = asyncio.Lock()  # one update after the other
         self._lock = asyncio.Lock()  # nobody else changes segments meanwhile
         self._arrived = asyncio.Condition()
@@ -102,8 +104,14 @@ class Swarm:
             await self._apply(update, node_id)
 
     async def mend(self) -> None:
-        """Try again what could not be done, or was cut short."""
-        if self._unfinished and not self._turn.locked():
+        """Try again what could not be done, or was cut short. What goes on failing is tried at ever fewer of the calls,
+        at last at one of sixty."""
+        if not self._unfinished:
+            self._pauses, self._rest = backoff(1, 60), 0
+        elif self._rest > 0:
+            self._rest -= 1
+        elif not self._turn.locked():
+            self._rest = round(next(self._pauses))
             await self.apply(NetworkUpdate(revision=0, data_path_port=self._state.data_path_port), self._state.node_id)
 
     async def _apply(self, update: NetworkUpdate, node_id: str) -> None:
