@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import shutil
 import subprocess
 import sys
@@ -19,7 +17,7 @@ from pathlib import Path
 import bcrypt
 
 from demo.shell import Shell, Unexpected, clean_environment
-from shoal.machine.subnet import Subnet
+from shoal.machine.subnet import Subnet, host_addresses
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 USER, PASSWORD = "me", "wave-after-wave"
@@ -29,9 +27,7 @@ def free_subnet(first: str) -> str:
     """The first network from `first` on (three numbers, as `192.168.99`) in which this computer has no address and no
     machine: another tool may be there, or what is left of a run that was killed. Raises Unexpected if all are used.
     """
-    shown = subprocess.run(["ip", "-json", "-4", "address"], capture_output=True, check=True).stdout
-    addresses = [info for link in json.loads(shown) for info in link["addr_info"]]
-    used = [ipaddress.ip_interface(f"{info['local']}/{info['prefixlen']}").network for info in addresses]
+    used = [address.network for _, address in host_addresses()]
     prefix, _, number = first.rpartition(".")
     for each in range(int(number), 256):
         subnet = Subnet(f"{prefix}.{each}.0/24")

@@ -6,9 +6,7 @@ where one of them gave up on a task, all other tasks of its node would be stuck 
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -26,13 +24,12 @@ from shoal.model.states import TaskState
 from shoal.model.swarm_spec import ServiceSpec
 from shoal.wire.convert_task import task_from_wire, task_to_wire
 from tests.unit.manager_world import World, node
+from tests.unit.places import Place, changed, places
 
 ODD: list[Any] = [
     -1, 0, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 1.5, 1e300, "", "x", "%", "\0", "é" * 300, True,
     [], {}, ["x"], [1], [{}], {"a": "b"}, {"Mode": "x"}, {"Profile": "?"},
 ]  # fmt: skip
-
-Place = tuple[str | int, ...]
 
 _HEALTH = {"Test": ["CMD", "a"], "Interval": 10**9, "Timeout": 10**9, "Retries": 3, "StartPeriod": 10**9,
            "StartInterval": 10**9}  # fmt: skip
@@ -76,28 +73,9 @@ FULL: dict[str, Any] = {
 """A service that says everything a service can say, and runs."""
 
 
-def places(value: Any, at: Place = ()) -> Iterator[Place]:
-    """Every place inside `value` where something else could stand."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield (*at, key)
-        yield from places(item, (*at, key))
-
-
-def changed(place: Place, value: Any) -> str:
-    """FULL as JSON with `value` at `place`."""
-    spec = copy.deepcopy(FULL)
-    *path, last = place
-    owner: Any = spec
-    for key in path:
-        owner = owner[key]
-    owner[last] = value
-    return json.dumps(spec)
-
-
-def accepted(text: str) -> ServiceSpec:
+def accepted(asked: dict[str, Any]) -> ServiceSpec:
     """The spec as a manager keeps it. Raises what the API would answer."""
-    spec = service_spec(decode_body(text.encode(), ServiceSpec), MAXIMUM, Random(1), lambda name: name)
+    spec = service_spec(decode_body(json.dumps(asked).encode(), ServiceSpec), MAXIMUM, Random(1), lambda name: name)
     check_service(spec)
     return spec
 
@@ -125,7 +103,7 @@ def goes_all_the_way(spec: ServiceSpec) -> None:
 def test_the_whole_spec_is_accepted_and_runs() -> None:
     """Else what follows would prove nothing."""
     world = World(node("n1"))
-    world.put(Service(id="service", spec=accepted(json.dumps(FULL))))
+    world.put(Service(id="service", spec=accepted(FULL)))
     world.settle()
     assert [task.status.state for task in world.view.all(Task)] == [TaskState.ASSIGNED]
 
@@ -135,7 +113,7 @@ def test_an_odd_value_is_refused_or_harmless(place: Place) -> None:
     """At every place of a service's spec."""
     for value in ODD:
         try:
-            spec = accepted(changed(place, value))
+            spec = accepted(changed(FULL, place, value))
         except ShoalError as fault:
             assert str(fault)
             continue
@@ -172,5 +150,5 @@ _SPEC = ("TaskTemplate", "ContainerSpec")
 def test_the_error_says_what_is_wrong(place: Place, value: Any, message: str) -> None:
     """With the word and its kind, or the place."""
     with pytest.raises(InvalidArgument) as refused:
-        accepted(changed(place, value))
+        accepted(changed(FULL, place, value))
     assert message in str(refused.value)

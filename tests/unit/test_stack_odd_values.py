@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from random import Random
 from typing import Any
 
@@ -19,7 +18,7 @@ from shoal.stack.convert import convert
 from shoal.stack.load import File, load
 from shoal.stack.names import StackFault
 from shoal.stack.render import render
-from tests.unit.test_odd_values import places
+from tests.unit.places import changed, places
 
 ODD: list[Any] = [
     None, -1, 0, 2**31, 2**63, 1.5, 1e300, float("inf"), "", "x", "a:b", "a:b:c:d:e", "$", "${A:-", "%", "é" * 300, "-1s",
@@ -142,14 +141,3 @@ def test_in_networks_and_volumes(value: Any) -> None:
             goes_or_is_refused(volumes={"v": changed(one, place, value)})
     goes_or_is_refused(services=value)
     goes_or_is_refused(services={"web": value}, networks={"n": value}, volumes={"v": value})
-
-
-def changed(tree: dict[str, Any], place: tuple[str | int, ...], value: Any) -> dict[str, Any]:
-    """A copy of `tree` with `value` at `place`."""
-    result = copy.deepcopy(tree)
-    *path, last = place
-    owner: Any = result
-    for key in path:
-        owner = owner[key]
-    owner[last] = value
-    return result

@@ -18,7 +18,7 @@ from shoal.model.container import (
 from shoal.model.errors import InvalidArgument, ShoalError
 from shoal.model.names import task_name
 from shoal.model.objects import Network, NodeDescription, Task
-from shoal.model.privileges import Privileges, SELinuxContext
+from shoal.model.privileges import CredentialSpec, Privileges, SELinuxContext
 from shoal.model.swarm_spec import ContainerSpec, GenericResource
 
 LABEL_NODE = "com.docker.swarm.node.id"
@@ -153,8 +153,9 @@ def _extra_host(entry: str) -> str:
 def security_options(privileges: Privileges) -> list[str]:
     """The engine's `--security-opt`s for a service's privileges; those it cannot honour it will refuse by name."""
     options: list[str] = []
-    credential, selinux = privileges.credential_spec, privileges.selinux_context or SELinuxContext()
-    for key in ("config", "file", "registry") if credential else ():
+    credential = privileges.credential_spec or CredentialSpec()
+    selinux = privileges.selinux_context or SELinuxContext()
+    for key in ("config", "file", "registry"):
         if value := getattr(credential, key):
             options.append(f"credentialspec={key}://{value}")
     if selinux.disable:

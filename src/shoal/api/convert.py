@@ -17,6 +17,7 @@ from shoal.model.errors import InvalidArgument, Unimplemented
 from shoal.model.names import random_name
 from shoal.model.privileges import CredentialSpec, Privileges
 from shoal.model.swarm_spec import (
+    PROPAGATIONS,
     ContainerSpec,
     Empty,
     EndpointSpec,
@@ -35,7 +36,6 @@ from shoal.model.swarm_spec import (
 _RESTART_CONDITIONS = ("any", "none", "on-failure")
 _FAILURE_ACTIONS = ("pause", "continue", "rollback")
 _ORDERS = ("stop-first", "start-first")
-_PROPAGATIONS = ("", "private", "rprivate", "shared", "rshared", "slave", "rslave")
 _CONSISTENCIES = ("", "default", "consistent", "cached", "delegated")
 _SECCOMP_MODES = ("", "default", "unconfined", "custom")
 _APPARMOR_MODES = ("", "default", "disabled")
@@ -98,7 +98,7 @@ def _container_spec(spec: ContainerSpec) -> ContainerSpec:
 
 
 def _check_mount(mount: Mount) -> None:
-    if mount.bind_options is not None and mount.bind_options.propagation.lower() not in _PROPAGATIONS:
+    if mount.bind_options is not None and mount.bind_options.propagation.lower() not in ("", *PROPAGATIONS):
         raise InvalidArgument(f'invalid MountPropagation: "{mount.bind_options.propagation}"')
     if mount.consistency.lower() not in _CONSISTENCIES:
         raise InvalidArgument(f'invalid mount consistency: "{mount.consistency}"')

@@ -9,10 +9,9 @@ from shoal.model.base import Struct
 from shoal.model.container import ContainerConfig, HostConfig, MountPoint
 from shoal.model.errors import InvalidArgument
 from shoal.model.names import check_volume_name
-from shoal.model.swarm_spec import Mount
+from shoal.model.swarm_spec import PROPAGATIONS, Mount
 
-_PROPAGATION = {"shared", "rshared", "slave", "rslave", "private", "rprivate"}
-_MODES = {"ro", "rw", "z", "Z", "nocopy", "consistent", "cached", "delegated", *_PROPAGATION}
+_MODES = {"ro", "rw", "z", "Z", "nocopy", "consistent", "cached", "delegated", *PROPAGATIONS}
 
 
 class Planned(Struct, frozen=True):
@@ -71,7 +70,7 @@ def parse_bind(text: str) -> Planned:
     words = [word for word in mode.split(",") if word]
     if any(word not in _MODES for word in words):
         raise InvalidArgument(f"invalid mode: {mode}")
-    propagation = next((word for word in words if word in _PROPAGATION), "")
+    propagation = next((word for word in words if word in PROPAGATIONS), "")
     if source.startswith("/"):
         return Planned(
             kind="bind",

@@ -33,12 +33,8 @@ class Subnet(Register):
 
     def conflict(self) -> str | None:
         """The host's interface that has an address in this subnet and is not ours, if there is one."""
-        links = json.loads(_run(["ip", "-json", "-4", "address", "show"]).stdout or "[]")
-        for link in links:
-            for info in link.get("addr_info", []):
-                if link["ifname"] != self.link and ipaddress.ip_address(info["local"]) in self.network:
-                    return str(link["ifname"])
-        return None
+        found = (link for link, address in host_addresses() if link != self.link and address.ip in self.network)
+        return next(found, None)
 
     def ensure(self) -> None:
         """Make the namespace, the bridge and the host's leg where they are missing."""
@@ -107,6 +103,16 @@ class Subnet(Register):
 
     def _inside(self, commands: str) -> None:
         _batch(["nsenter", f"--net={self.netns}", "ip"], commands)
+
+
+def host_addresses() -> list[tuple[str, ipaddress.IPv4Interface]]:
+    """The interfaces of this computer with their addresses. Raises MachineError."""
+    links = json.loads(_run(["ip", "-json", "-4", "address", "show"]).stdout or "[]")
+    return [
+        (str(link["ifname"]), ipaddress.IPv4Interface(f"{info['local']}/{info['prefixlen']}"))
+        for link in links
+        for info in link.get("addr_info", [])
+    ]
 
 
 def hardware_address(address: str) -> str:

@@ -21,6 +21,10 @@ class Driver(Struct, frozen=True):
     options: dict[str, str] = {}
 
 
+PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+"""What `Mount.BindOptions.propagation` may say, beside nothing."""
+
+
 class Mount(Struct, frozen=True):
     """One mount of a container or of a service's task."""
 

@@ -184,19 +184,19 @@ def device_of(network: LocalNetwork) -> str:
 
 def mtu_of(options: Mapping[str, str], default: int = 1500) -> int:
     """The MTU that the options of a network ask for."""
-    text = options.get(MTU, "")
-    return int(text) if _is_mtu(text) and int(text) else default
+    return _mtu(options.get(MTU, "")) or default
 
 
 def check_mtu(options: Mapping[str, str]) -> None:
     """The MTU among a network's options must be one that a bridge can have; 0 leaves the choice to us."""
     text = options.get(MTU, "0")
-    if not _is_mtu(text):
+    if _mtu(text) is None:
         raise InvalidArgument(f'invalid MTU "{text}": use a number from {LEAST_MTU} to {MOST_MTU}')
 
 
-def _is_mtu(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and (int(text) == 0 or LEAST_MTU <= int(text) <= MOST_MTU)
+def _mtu(text: str) -> int | None:
+    number = int(text) if text.isascii() and text.isdecimal() else -1
+    return number if number == 0 or LEAST_MTU <= number <= MOST_MTU else None
 
 
 def flag(network: LocalNetwork, option: str) -> bool:

@@ -63,8 +63,19 @@ class Text(Kind):
             allowed = ", ".join(f'"{choice}"' for choice in self._choices)
             raise SchemaFault(place, f"{dotted} must be one of the following: {allowed}")
         if self._form and not _FORMS[self._form](value):
-            size = self._form == "size"
-            raise SchemaFault(place, f"invalid size: '{value}'" if size else f"Does not match format '{self._form}'")
+            raise SchemaFault(place, f"Does not match format '{self._form}'")
+        return value
+
+
+class Size(Text):
+    """A number of bytes such as `50M`."""
+
+    def read(self, value: Any, place: Place) -> Any:
+        super().read(value, place)
+        try:
+            parse_bytes(value)
+        except ValueError as fault:
+            raise SchemaFault(place, str(fault)) from fault
         return value
 
 
@@ -223,14 +234,6 @@ def _is_duration(text: str) -> bool:
     return True
 
 
-def _is_size(text: str) -> bool:
-    try:
-        parse_bytes(text)
-    except ValueError:
-        return False
-    return True
-
-
 _RANGE = r"\d+(-\d+)?"
 _PORT = re.compile(
     rf"(?:(?:\[[0-9a-fA-F:.]+\]|\d+(?:\.\d+){{3}}|[0-9a-fA-F:]*::[0-9a-fA-F:]*):)?(?:(?:{_RANGE})?:)?{_RANGE}(?:/(?:tcp|udp|sctp))?"
@@ -239,7 +242,6 @@ _EXPOSE = re.compile(rf"{_RANGE}(/[a-zA-Z]+)?")
 
 _FORMS: dict[str, Callable[[str], bool]] = {
     "duration": _is_duration,
-    "size": _is_size,
     "ports": lambda text: bool(_PORT.fullmatch(text)),
     "expose": lambda text: bool(_EXPOSE.fullmatch(text)),
 }

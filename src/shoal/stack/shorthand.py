@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from shoal.model.swarm_spec import PROPAGATIONS
 from shoal.stack.names import StackFault
 
 Tree = dict[str, Any]
@@ -156,9 +157,6 @@ def _range(text: str) -> tuple[int, int]:
     raise StackFault(f"invalid port range: {text}")
 
 
-_PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
-
-
 def _volume(name: str, entry: str | Tree, around: Surroundings) -> Tree:
     result = dict(entry) if isinstance(entry, dict) else _short_volume(name, entry)
     if result["type"] == "bind":
@@ -189,7 +187,7 @@ def _short_volume(name: str, entry: str) -> Tree:
             result["read_only"] = option == "ro"
         elif option == "nocopy":
             result["volume"] = {"nocopy": True}
-        elif option in _PROPAGATION:
+        elif option in PROPAGATIONS:
             result["bind"] = {"propagation": option}
     return result
 

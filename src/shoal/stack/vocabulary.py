@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.stack.schema import Anything, Either, Fields, Integer, Items, Kind, Nothing, Number, Switch, Text
+from shoal.stack.schema import Anything, Either, Fields, Integer, Items, Kind, Nothing, Number, Size, Switch, Text
 
 VERSIONS = ("3", *(f"3.{minor}" for minor in range(14)))
 """Values of `version`."""
@@ -17,7 +17,7 @@ _command = Either(_text, Items(_text, unique=False), _null)
 _pairs = Either(Fields(others=_value), _texts)
 """A mapping, or a list of `key=value`."""
 _external = Either(_switch, Fields({"name": _text}))
-_memory = Either(Text(form="size"), Integer())
+_memory = Either(Size(), Integer())
 
 
 def _optional(kind: Kind) -> Kind:
