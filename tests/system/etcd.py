@@ -13,6 +13,7 @@ from shoal.ca.issue import issue_peer, new_csr
 from shoal.ca.root import new_root
 from shoal.model.objects import RootCA
 from shoal.store.etcd_client import EtcdClient
+from shoal.store.etcd_names import peer_name, write_names
 from shoal.store.etcd_process import EtcdOptions, EtcdProcess, run_etcd
 
 ROOT = new_root(datetime.now(UTC))
@@ -43,19 +44,29 @@ def options(
             root,
             csr,
             node_id=name,
+            name=peer_name(name),
             cluster_id="c",
-            addresses=[address],
             now=datetime.now(UTC),
             expiry=timedelta(days=1),
         )
         files.save(KeyPair(pem, key))
         files.save_root(root.certificate)
-        saved.write_text(f"https://{address}:{free_port(address)}")
-    url = saved.read_text()
+        saved.write_text(f"{address}:{free_port(address)}")
+    address, _, port = saved.read_text().partition(":")
+    write_all_names(directory.parent)
+    url = f"https://{peer_name(name)}:{port}"
     return EtcdOptions(
-        name=name, directory=directory, certificates=files, listen_url=url, peer_url=url, cluster_token="c",
+        name=name, directory=directory, certificates=files, listen_url=f"https://{address}:{port}", peer_url=url,
+        cluster_token="c",
         initial_cluster=f"{initial},{name}={url}" if initial else "", force_new_cluster=force_new_cluster, hasty=True,
     )  # fmt: skip
+
+
+def write_all_names(parent: Path) -> None:
+    """Each of the members side by side knows where all of them are."""
+    saved = {url.parent: url.read_text().partition(":")[0] for url in parent.glob("*/url")}
+    for directory in saved:
+        write_names(directory, {peer_name(one.name): address for one, address in saved.items()})
 
 
 def member(

@@ -44,6 +44,7 @@ async def _do(node: Node, command: str, arguments: list[Any]) -> Any:
 
 async def main(directory: str, name: str) -> None:
     logging.basicConfig(filename=f"{directory}.log", level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("hpack").setLevel(logging.INFO)
     executor = FakeExecutor(name)
     options = NodeOptions(hasty=True, address_period=0.3, executor=lambda: executor)
     async with Node(Path(directory), None, FakeNetworks(), SystemClock(), RandomIds(), options) as node:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 
@@ -124,8 +123,9 @@ def test_managers_agree_again(swarm: Lab, moved: tuple[str, ...]) -> None:
 
 
 def remembered(swarm: Lab, name: str) -> set[str]:
-    """Where a manager's store knows its members to be."""
+    """Where a manager's etcd looks for the managers."""
     try:
-        return set(json.loads((swarm.root(name) / "var/lib/shoal/swarm/etcd/peers.json").read_text()).values())
+        lines = (swarm.root(name) / "var/lib/shoal/swarm/etcd/etc/hosts").read_text().splitlines()
     except OSError:
         return set()
+    return {line.split()[0] for line in lines}

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -23,10 +24,12 @@ from shoal.store.base import Delete, Fence, NotLeader, Put, Store
 from shoal.store.codec import new_store_keys
 from shoal.store.etcd import EtcdStore, open_store
 from shoal.store.etcd_client import EtcdClient, EtcdError
+from shoal.store.etcd_names import peer_name, write_names
 from shoal.store.etcd_process import EtcdProcess, MemberRemoved, run_etcd
 from shoal.store.leadership import LeaderFence, Leadership
 from shoal.store.upkeep import make_room
 from tests.store_suite import StoreSuite, service, task
+from tests.system import etcd as places
 from tests.system.etcd import member, options
 from tests.waiting import until
 
@@ -182,6 +185,44 @@ async def test_without_a_quorum_commits_are_unavailable_and_a_new_cluster_can_be
             assert "kept" in [thing.spec.name for thing in store.view.all(Service)]
             await store.commit([Put(service("more"))])
         assert [one.name for one in await client.members()] == ["m1"]
+
+
+async def test_members_that_swapped_their_addresses_meet_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each comes back where another was, and dials the wrong ones until it is told: names are told apart by
+    certificates, and no connection to a wrong one is kept."""
+    port = places.free_port(places.loopback())
+    monkeypatch.setattr(places, "free_port", lambda _: port)
+    names = ("m1", "m2", "m3")
+    async with AsyncExitStack() as stack:
+        before = await (await _three(stack, tmp_path))[0][1].members()
+    homes = [(tmp_path / name / "url").read_text() for name in names]
+    for name, place in zip(names, [homes[1], homes[2], homes[0]], strict=True):
+        (tmp_path / name / "url").write_text(place)
+    started = [EtcdProcess(options(tmp_path / name, name)) for name in names]
+    old = {peer_name(name): place.partition(":")[0] for name, place in zip(names, homes, strict=True)}
+    for name in names:
+        write_names(tmp_path / name, old)
+    async with background(*(process.supervise() for process in started)), EtcdClient(started[0].socket) as client:
+        with pytest.raises(ShoalError, match="did not start"):
+            await started[0].ready(client, 1)
+        places.write_all_names(tmp_path)
+        await started[0].ready(client)
+        assert await client.members() == before
+
+
+async def test_a_members_namespace_holds_its_names_and_no_container(tmp_path: Path) -> None:
+    """etcd sees its own /etc, nobody else does; a network that is mounted somewhere is not kept alive by it."""
+    netns = tmp_path / "some.ns"
+    netns.touch()
+    subprocess.run(["unshare", f"--net={netns}", "true"], check=True)
+    try:
+        async with member(tmp_path / "m1", "m1") as (process, _):
+            assert str(netns) in Path("/proc/self/mounts").read_text()
+            assert str(netns) not in Path(f"/proc/{process.pid}/mounts").read_text()
+            inside = Path(f"/proc/{process.pid}/root/etc/hosts").read_text()
+            assert inside == (tmp_path / "m1/etc/hosts").read_text() != Path("/etc/hosts").read_text()
+    finally:
+        subprocess.run(["umount", netns], check=True)
 
 
 async def test_a_removed_member_says_so(tmp_path: Path) -> None:

@@ -246,6 +246,52 @@ def test_the_leader_is_tried_first() -> None:
         Remotes([]).pick(rng)
 
 
+def test_who_said_something_new_last_is_believed() -> None:
+    """A manager's own word counts more than what the leader goes on telling, until the leader tells something new."""
+    remotes = Remotes([])
+    told = [Remote(node_id="a", addr="10.0.0.1:1"), Remote(node_id="b", addr="10.0.0.2:1", weight=100)]
+    remotes.replace(told)
+    assert remotes.claim("a", "10.0.0.9:1")
+    assert not remotes.claim("a", "10.0.0.9:1")
+    remotes.replace(told)
+    assert not remotes.hear("a", "10.0.0.1:1")
+    assert {one.node_id: one.addr for one in remotes.all} == {"a": "10.0.0.9:1", "b": "10.0.0.2:1"}
+    assert [one.weight for one in remotes.all] == [10, 100]
+    assert remotes.hear("a", "10.0.0.3:1")
+    assert {one.node_id: one.addr for one in remotes.all} == {"a": "10.0.0.3:1", "b": "10.0.0.2:1"}
+    remotes.claim("b", "10.0.0.8:1")
+    remotes.replace([Remote(node_id="a", addr="10.0.0.3:1"), Remote(node_id="b", addr="10.0.0.4:1")])
+    assert {one.node_id: one.addr for one in remotes.all} == {"a": "10.0.0.3:1", "b": "10.0.0.4:1"}
+
+
+def test_managers_that_swap_their_addresses() -> None:
+    """What the leader goes on telling of them changes nothing, and none is forgotten because another says to be there;
+    an address that was known without a name is that manager's."""
+    remotes = Remotes([Remote(addr="10.0.0.1:1")])
+    remotes.claim("a", "10.0.0.1:1")
+    assert [one.node_id for one in remotes.all] == ["a"]
+    told = [Remote(node_id="a", addr="10.0.0.1:1"), Remote(node_id="b", addr="10.0.0.2:1")]
+    remotes.replace(told)
+    remotes.claim("a", "10.0.0.2:1")
+    assert {one.node_id for one in remotes.all} == {"a", "b"}
+    remotes.claim("b", "10.0.0.1:1")
+    remotes.replace(told)
+    assert {one.node_id: one.addr for one in remotes.all} == {"a": "10.0.0.2:1", "b": "10.0.0.1:1"}
+
+
+def test_a_manager_knows_best_where_it_is_itself() -> None:
+    """No old news about this very node is believed, nor does another at its address displace it: when it leads, it is
+    the only one that serves it. A leader that does not name it has taken it out."""
+    remotes = Remotes([])
+    remotes.be("a", "10.0.0.9:1")
+    remotes.replace([Remote(node_id="a", addr="10.0.0.1:1"), Remote(node_id="b", addr="10.0.0.9:1")])
+    remotes.hear("a", "10.0.0.2:1")
+    remotes.claim("c", "10.0.0.9:1")
+    assert [one.addr for one in remotes.all if one.node_id == "a"] == ["10.0.0.9:1"]
+    remotes.replace([Remote(node_id="b", addr="10.0.0.9:1")])
+    assert [one.node_id for one in remotes.all] == ["b"]
+
+
 def test_tasks_on_disk(tmp_path: Path) -> None:
     """What was kept is found again, for the owner's eyes only; a broken file is dropped; ids are no paths."""
     files = TaskFiles(tmp_path / "tasks")

@@ -1,9 +1,16 @@
-"""Which manager to try: at random by weight, those that just failed last."""
+"""Which managers there are, and where; which of them to try: at random by weight, those that just failed last.
+
+The leader tells all managers where they are; each tells it of itself, too. Whoever said something new last is believed:
+the leader goes on telling what the store has, and that a manager has moved gets there late, or not while too few of
+them have found each other.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
 
 from shoal.model.base import Struct
 from shoal.model.errors import Unavailable
@@ -22,6 +29,9 @@ class Remotes:
 
     def __init__(self, known: Iterable[Remote], keep: Callable[[list[Remote]], None] | None = None) -> None:
         self._known = [remote for remote in known if remote.addr]
+        self._told: dict[str, str] = {}
+        """Manager -> address, as the leader said last."""
+        self._own = ("", "")
         self._keep = keep
         self._failed: list[str] = []
         self._silent: set[str] = set()
@@ -34,7 +44,41 @@ class Remotes:
     def replace(self, remotes: list[Remote]) -> None:
         """The managers, as the leader says; an empty list is not believed."""
         remotes = [remote for remote in remotes if remote.addr]
-        if remotes and remotes != self._known:
+        if not remotes:
+            return
+        here = {remote.node_id: remote.addr for remote in self._known if remote.node_id}
+        told, self._told = self._told, {remote.node_id: remote.addr for remote in remotes}
+        self._become(
+            [
+                replace(one, addr=here.get(one.node_id, one.addr)) if told.get(one.node_id) == one.addr else one
+                for one in remotes
+            ]
+        )
+
+    def hear(self, node_id: str, addr: str) -> bool:
+        """The leader says that this manager is at `addr`; True when that is news."""
+        if self._told.get(node_id) == addr:
+            return False
+        self._told[node_id] = addr
+        return self.claim(node_id, addr)
+
+    def claim(self, node_id: str, addr: str) -> bool:
+        """That manager itself says that it is at `addr`; True when that is news."""
+        if any(remote.node_id == node_id and remote.addr == addr for remote in self._known):
+            return False
+        others = [one for one in self._known if one.node_id != node_id and (one.node_id or one.addr != addr)]
+        self._become([*others, Remote(node_id=node_id, addr=addr)])
+        return True
+
+    def be(self, node_id: str, addr: str) -> None:
+        """This very node is a manager at `addr`, whatever anybody says."""
+        self._own = (node_id, addr)
+        self.claim(node_id, addr)
+
+    def _become(self, remotes: list[Remote]) -> None:
+        own, addr = self._own
+        remotes = [replace(one, addr=addr) if own and one.node_id == own else one for one in remotes]
+        if remotes != self._known:
             self._known = remotes
             if self._keep is not None:
                 self._keep(list(remotes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -56,17 +55,16 @@ def issue_node(
 
 
 def issue_peer(
-    root: RootCA, csr: bytes, *, node_id: str, cluster_id: str, addresses: list[str], now: datetime, expiry: timedelta
+    root: RootCA, csr: bytes, *, node_id: str, name: str, cluster_id: str, now: datetime, expiry: timedelta
 ) -> bytes:
-    """The certificate in PEM that a manager's etcd shows to its peers: etcd wants the addresses in it."""
+    """The certificate in PEM that a manager's etcd shows to its peers, which dial `name`."""
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, cluster_id),
             x509.NameAttribute(NameOID.COMMON_NAME, f"etcd-{node_id}"),
         ]
     )
-    names: list[x509.GeneralName] = [x509.DNSName(MANAGER_OU)]
-    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    names = [x509.DNSName(MANAGER_OU), x509.DNSName(name)]
     return _issue(root, csr, subject, names, now=now, expiry=expiry)
 
 

@@ -22,6 +22,7 @@ class Admission:
     member_id: int = 0
     member_name: str = ""
     initial_cluster: str = ""
+    managers: dict[str, str] = field(default_factory=dict)
 
 
 class Membership(Protocol):
@@ -60,6 +61,7 @@ class ManagersService(ManagersBase):
                 member_id=admission.member_id,
                 member_name=admission.member_name,
                 initial_cluster=admission.initial_cluster,
+                managers=admission.managers,
             )
         )
 

@@ -5,6 +5,6 @@ daemon), `life` (what runs while this machine is in a swarm), `manager_side` (wh
 `membership` and `peers` (its part in the replicated store), `watching` (the leader's eye on the managers), `joining`
 (getting certificates), `founding` (a new swarm's first objects), `departure`, `logs`, `local` and `state` (what this
 node knows, and keeps on disk), `addresses`, `requests`, `info`. After addresses changed: `discovery` (telling nodes
-where managers are), `seeking` (looking for managers) with `beacon`, `discovery_messages` and `discovery_limits`,
-`detour` (etcd's way to managers that moved). Wires together `manager`, `agent`, `engine`, `network`, `store` and `ca`.
+where managers are), `seeking` (looking for managers) with `beacon`, `discovery_messages` and `discovery_limits`.
+Wires together `manager`, `agent`, `engine`, `network`, `store` and `ca`.
 """

@@ -24,7 +24,7 @@ from shoal.kit.tasks import Bell, background
 from shoal.model.errors import PermissionDenied, ShoalError
 from shoal.model.objects import Node
 from shoal.network.networks import Networks
-from shoal.node import detour, discovery
+from shoal.node import discovery
 from shoal.node.addresses import moved
 from shoal.node.founding import Founding
 from shoal.node.joining import renew_certificate
@@ -113,7 +113,7 @@ class Life:
             async with run_manager(self.local, self._founding, force_new_cluster=self._force_new_cluster) as side:
                 self.manager = side
                 self._founding, self._force_new_cluster = None, False
-                self.local.manager_moved(*self.local.own)
+                self.local.remotes.be(*self.local.own)
                 self.error = ""
                 self._note_start()
                 while self.local.identity.is_manager:
@@ -213,11 +213,7 @@ class Life:
     def _discovery(self) -> list[Coroutine[Any, Any, None]]:
         if not self.local.options.discovery_port:
             return []
-        return [
-            discovery.serve(self.local, self._seeker.learn),
-            self._seeker.run(),
-            detour.take_detours(self.local, self._seeker.claims, self._is_lost),
-        ]
+        return [discovery.serve(self.local, self._seeker.learn), self._seeker.run()]
 
     def _is_lost(self) -> bool:
         """No session with a leader; or a manager whose store is not up, or whose etcd has lost the others."""
@@ -233,7 +229,7 @@ class Life:
             if address != self.local.addresses.advertise:
                 self.local.move(address)
                 if self.local.identity.is_manager:
-                    self.local.manager_moved(*self.local.own)
+                    self.local.remotes.be(*self.local.own)
                 if self.manager is not None:
                     self.manager.look.ring()
                 self.agent.renew_session()

@@ -18,8 +18,9 @@ from shoal.ca.identity import Identity, identity_of
 from shoal.ca.tls import client_context, reload, server_context
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
-from shoal.node.addresses import Addresses, InterfaceAddress, interfaces, join_host
+from shoal.node.addresses import Addresses, InterfaceAddress, host_of, interfaces, join_host
 from shoal.node.state import StateDirectory
+from shoal.store.etcd_names import peer_name, write_names
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Local:
         """For servers that talk to nodes of this swarm only: strangers get no further than the handshake."""
         self.member_context.verify_mode = ssl.CERT_REQUIRED
         self.client_context: ssl.SSLContext = client_context(state.certificates)
-        self.remotes = Remotes(state.load_managers(), state.save_managers)
+        self.remotes = Remotes(state.load_managers(), self._keep_managers)
 
     @property
     def node_id(self) -> str:
@@ -84,8 +85,8 @@ class Local:
 
     @property
     def peer_url(self) -> str:
-        """Where other managers' etcd dials this one's."""
-        return f"https://{join_host(self.addresses.advertise, self.options.peer_port)}"
+        """What other managers' etcd dials to reach this one's, wherever it is (see `store.etcd_names`)."""
+        return f"https://{peer_name(self.node_id)}:{self.options.peer_port}"
 
     @property
     def own(self) -> tuple[str, str]:
@@ -99,14 +100,16 @@ class Local:
         self.rng.shuffle(others)
         return [remote.addr for remote in others]
 
-    def manager_moved(self, node_id: str, addr: str) -> bool:
-        """A manager says that it is at `addr` now; True when that is news."""
-        known = self.remotes.all
-        if any(remote.node_id == node_id and remote.addr == addr for remote in known):
-            return False
-        others = [remote for remote in known if remote.node_id != node_id and remote.addr != addr]
-        self.remotes.replace([*others, Remote(node_id=node_id, addr=addr)])
-        return True
+    def write_names(self) -> None:
+        """Tell this manager's etcd where the others are now."""
+        addresses = {one.node_id: host_of(one.addr) for one in self.remotes.all if one.node_id}
+        addresses[self.node_id] = self.addresses.advertise
+        write_names(self.state.etcd, {peer_name(id): address for id, address in addresses.items()})
+
+    def _keep_managers(self, managers: list[Remote]) -> None:
+        self.state.save_managers(managers)
+        if self.state.etcd.exists():
+            self.write_names()
 
     def take(self, pair: KeyPair) -> None:
         """Use a new certificate from now on: on disk, and for every connection that is made after this."""

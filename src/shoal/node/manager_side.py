@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
+from shoal.agent.remotes import Remote
 from shoal.ca.files import KeyPair
 from shoal.ca.issue import new_csr
 from shoal.engine.process import in_thread
@@ -21,7 +22,7 @@ from shoal.manager.serving import NodeProtocol
 from shoal.model.base import decode
 from shoal.model.errors import OutOfSequence, ShoalError, Unavailable
 from shoal.model.objects import ManagerStatus, Node
-from shoal.node import detour, discovery
+from shoal.node import discovery
 from shoal.node.addresses import join_host
 from shoal.node.founding import Founding
 from shoal.node.joining import connected
@@ -32,7 +33,7 @@ from shoal.node.watching import Watch
 from shoal.store.base import Put
 from shoal.store.codec import StoreKeys
 from shoal.store.etcd import EtcdStore, open_store
-from shoal.store.etcd_client import EtcdClient, EtcdError
+from shoal.store.etcd_client import EtcdClient
 from shoal.store.etcd_process import EtcdOptions, run_etcd
 from shoal.store.leadership import LeaderFence, Leadership
 from shoal.store.upkeep import keep_room
@@ -82,10 +83,7 @@ class ManagerSide:
                 group.create_task(discovery.tell_the_missed(self.local, lambda: self.store.view))
 
     async def announce_address(self) -> None:
-        """Make the store know this manager's present address: its record, etcd's certificate, etcd's member.
-
-        The member comes last: another manager's old address may have to be waited for.
-        """
+        """Make the store know this manager's present address; renew etcd's certificate when that is due."""
         own = self.local.node_id
         while (node := self.store.view.get(Node, own)) is not None and node.manager_status is not None:
             if node.manager_status.addr == self.local.manager_addr:
@@ -98,20 +96,6 @@ class ManagerSide:
                 continue
         if (cluster := self.store.view.cluster) is not None:
             await renew_peer_certificate(self.local, cluster)
-        await self._announce_member()
-
-    async def _announce_member(self) -> None:
-        own, url = self.local.node_id, self.local.peer_url
-        members = await self.client.members()
-        member = next((one for one in members if one.name == own), None)
-        if member is None or member.peer_urls == (url,):
-            return
-        if any(url in other.peer_urls for other in members):
-            # Its old owner has moved, too, and may be waiting for this one's old address: make room.
-            nowhere = f"https://{own}.invalid:{self.local.options.peer_port}"
-            if member.peer_urls != (nowhere,):
-                await self.client.update(member.id, nowhere)
-        await self.client.update(member.id, url)
 
     async def upkeep(self) -> None:
         """Keep address and certificate current, for ever."""
@@ -119,7 +103,7 @@ class ManagerSide:
             try:
                 await self.announce_address()
                 wait = UPKEEP
-            except (ShoalError, EtcdError, OSError) as fault:
+            except (ShoalError, OSError) as fault:
                 logger.info("this manager's address is not announced yet: %s", fault)
                 wait = 1.0
             await self.look.wait(wait)
@@ -146,6 +130,7 @@ async def run_manager(
     elif fresh:
         initial_cluster = await join_store(local)
     state.peer_certificates.load()  # finishes a renewal that was cut short
+    local.write_names()
     keys = state.load_keys()
     if keys is None:
         raise ShoalError("the key of the swarm's store is missing")
@@ -174,8 +159,7 @@ async def run_manager(
         addresses = local.addresses
         await side.protocol.start(addresses.listen, addresses.port, local.server_context)
         try:
-            care = (side.upkeep(), keep_room(client, store.view), detour.remember(client, state.peers))
-            async with background(side.leadership.run(side.lead), *care):
+            async with background(side.leadership.run(side.lead), side.upkeep(), keep_room(client, store.view)):
                 yield side
         finally:
             await side.protocol.close()
@@ -183,7 +167,7 @@ async def run_manager(
 
 def _prepare(local: Local, founding: Founding) -> None:
     local.state.save_keys(founding.keys)
-    pair = make_peer_certificate(founding.cluster, local.node_id, [local.addresses.advertise], local.clock)
+    pair = make_peer_certificate(founding.cluster, local.node_id, local.clock)
     local.state.peer_certificates.save_root(founding.cluster.root_ca.certificate)
     local.state.peer_certificates.save(pair)
 
@@ -195,7 +179,7 @@ async def join_store(local: Local) -> str:
         async with connected(addr, local.client_context) as link:
             try:
                 key, csr = await asyncio.to_thread(new_csr)
-                request = managers_pb2.IssuePeerCertificateRequest(csr=csr, addresses=[local.addresses.advertise])
+                request = managers_pb2.IssuePeerCertificateRequest(csr=csr)
                 issued = await isolated(PeersStub(link).IssuePeerCertificate(request, timeout=5))
                 hello = shoal_pb2.JoinManagerRequest(
                     node_id=local.node_id, peer_url=local.peer_url, manager_addr=local.manager_addr
@@ -209,6 +193,7 @@ async def join_store(local: Local) -> str:
         local.state.peer_certificates.save_root(root)
         local.state.peer_certificates.save(KeyPair(issued.certificate, key))
         local.state.save_keys(decode(answer.store_key, StoreKeys))
+        local.remotes.replace([Remote(node_id=id, addr=addr) for id, addr in answer.managers.items()])
         return str(answer.initial_cluster)
     raise failure
 

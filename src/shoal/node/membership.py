@@ -52,7 +52,11 @@ class EtcdMembership:
             member_id=member.id,
             member_name=node_id,
             initial_cluster=",".join(cluster),
+            managers=self._addresses(),
         )
+
+    def _addresses(self) -> dict[str, str]:
+        return {node.id: node.manager_status.addr for node in self._store.view.all(Node) if node.manager_status}
 
     async def _admit(self, node_id: str, peer_url: str) -> Member:
         for member in await self._client.members():

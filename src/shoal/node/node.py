@@ -216,7 +216,7 @@ class Node:
     def _begin(self, addresses: Addresses, **how: Any) -> Life:
         local = Local(self._state, addresses, clock=self._clock, ids=self._ids, rng=self._rng, options=self._options)
         if local.identity.is_manager:
-            local.manager_moved(*local.own)
+            local.remotes.be(*local.own)
         from shoal.node.life import Life
 
         self._life = Life(local, self._executor(), self._networks, **how)

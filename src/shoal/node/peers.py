@@ -4,26 +4,21 @@ managers that are about to join."""
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from typing import Any
-
-from cryptography import x509
 
 from shoal.ca.files import KeyPair
 from shoal.ca.issue import expiry_of, issue_peer, new_csr
 from shoal.ca.renewal import validity
 from shoal.kit.clock import Clock
 from shoal.manager.callers import authorize
-from shoal.model.errors import InvalidArgument, Unavailable
+from shoal.model.errors import Unavailable
 from shoal.model.objects import Cluster
 from shoal.node.local import Local
 from shoal.store.base import Store
+from shoal.store.etcd_names import peer_name
 from shoal.wire.grpc import rpc
 from shoal.wire.pb import managers_pb2
 from shoal.wire.pb.managers_grpc import PeersBase
-
-REMEMBERED = 8
-"""Addresses that a certificate names: the present one, and those before it."""
 
 
 class PeersService(PeersBase):
@@ -38,45 +33,35 @@ class PeersService(PeersBase):
         """See the proto."""
         request = await stream.recv_message()
         caller = authorize(stream, self._store.view, "manager")
-        try:
-            addresses = [str(ipaddress.ip_address(text)) for text in request.addresses]
-        except ValueError as fault:
-            raise InvalidArgument(str(fault)) from fault
         cluster = self._store.view.cluster
         if cluster is None:
             raise Unavailable("the swarm is being prepared")
-        pem = await asyncio.to_thread(_issue, cluster, request.csr, caller.node_id, addresses, self._clock)
+        pem = await asyncio.to_thread(_issue, cluster, request.csr, caller.node_id, self._clock)
         await stream.send_message(managers_pb2.IssuePeerCertificateResponse(certificate=pem))
 
 
 async def renew_peer_certificate(local: Local, cluster: Cluster) -> None:
-    """Issue and save a certificate for this manager's etcd, unless the one it has will do for a while.
-
-    It goes on naming the addresses that the manager had before: a manager that comes back later dials those (`detour`).
-    """
-    present = local.addresses.advertise
+    """Issue and save a certificate for this manager's etcd, unless the one it has will do for a while."""
     known = local.state.peer_certificates.load()
-    former = _addresses(known.certificate) if known is not None else []
-    if known is not None and present in former and _is_young(known.certificate, local.clock):
+    if known is not None and _is_young(known.certificate, local.clock):
         return
-    addresses = [present, *(one for one in former if one != present)][:REMEMBERED]
-    pair = await asyncio.to_thread(make_peer_certificate, cluster, local.node_id, addresses, local.clock)
+    pair = await asyncio.to_thread(make_peer_certificate, cluster, local.node_id, local.clock)
     local.state.peer_certificates.save(pair)
 
 
-def make_peer_certificate(cluster: Cluster, node_id: str, addresses: list[str], clock: Clock) -> KeyPair:
-    """A key and certificate for an etcd that listens at `addresses`."""
+def make_peer_certificate(cluster: Cluster, node_id: str, clock: Clock) -> KeyPair:
+    """A key and certificate for the etcd of this node."""
     key, csr = new_csr()
-    return KeyPair(_issue(cluster, csr, node_id, addresses, clock), key)
+    return KeyPair(_issue(cluster, csr, node_id, clock), key)
 
 
-def _issue(cluster: Cluster, csr: bytes, node_id: str, addresses: list[str], clock: Clock) -> bytes:
+def _issue(cluster: Cluster, csr: bytes, node_id: str, clock: Clock) -> bytes:
     return issue_peer(
         cluster.root_ca,
         csr,
         node_id=node_id,
+        name=peer_name(node_id),
         cluster_id=cluster.id,
-        addresses=addresses,
         now=clock.now(),
         expiry=expiry_of(cluster.spec.ca_config),
     )
@@ -85,8 +70,3 @@ def _issue(cluster: Cluster, csr: bytes, node_id: str, addresses: list[str], clo
 def _is_young(pem: bytes, clock: Clock) -> bool:
     start, end = validity(pem)
     return clock.now() < start + (end - start) / 2
-
-
-def _addresses(pem: bytes) -> list[str]:
-    names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return [str(address) for address in names.get_values_for_type(x509.IPAddress)]

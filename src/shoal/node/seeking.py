@@ -49,8 +49,6 @@ class Seeker:
     def __init__(
         self, local: Local, agent: Agent, peers: Callable[[], dict[str, str]], is_lost: Callable[[], bool]
     ) -> None:
-        self.claims: dict[str, str] = {}
-        """Manager -> host, as it said itself; whoever sees it confirmed otherwise takes it out."""
         self._local = local
         self._is_lost = is_lost
         self._agent = agent
@@ -73,9 +71,8 @@ class Seeker:
         has nobody."""
         if node_id == self._local.node_id or not is_address(addr):
             return
-        if by_itself:
-            self.claims[node_id] = host_of(addr)
-        if self._local.manager_moved(node_id, addr):
+        remotes = self._local.remotes
+        if remotes.claim(node_id, addr) if by_itself else remotes.hear(node_id, addr):
             logger.info("manager %s is at %s now", node_id, addr)
             if not self._agent.connected.is_set() or self._agent.remote.node_id == node_id:
                 self._agent.renew_session()

@@ -71,8 +71,6 @@ class StateDirectory:
         self.certificates = CertificateFiles(path / "certificates")
         self.etcd = path / "etcd"
         self.peer_certificates = CertificateFiles(path / "etcd" / "certificates", "etcd-peer")
-        self.peers = path / "etcd" / "peers.json"
-        """Where etcd believed its members to be, when it last had a quorum."""
         self.worker = path / "worker"
         self._state = path / "docker-state.json"
         self._leaving = path / "leaving.json"

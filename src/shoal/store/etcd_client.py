@@ -144,11 +144,6 @@ class EtcdClient:
         """Remove a member; its process exits 0."""
         await _answer(self._cluster.MemberRemove(pb.MemberRemoveRequest(ID=member_id), timeout=TIMEOUT))
 
-    async def update(self, member_id: int, peer_url: str) -> None:
-        """Tell all members a member's new address."""
-        request = pb.MemberUpdateRequest(ID=member_id, peerURLs=[peer_url])
-        await _answer(self._cluster.MemberUpdate(request, timeout=TIMEOUT))
-
     # Maintenance.
 
     async def status(self) -> MemberStatus:

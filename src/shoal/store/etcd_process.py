@@ -24,6 +24,7 @@ from shoal.kit.backoff import backoff
 from shoal.kit.tasks import background
 from shoal.model.errors import FailedPrecondition, ShoalError
 from shoal.store.etcd_client import EtcdClient, EtcdError
+from shoal.store.etcd_names import TOOLS, with_names
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +61,13 @@ class EtcdOptions:
     name: str
     """The node's id."""
     directory: Path
-    """Holds `data`, `run` (the socket) and `etcd.log`."""
+    """Holds `data`, `run` (the socket), `etc` (the names of its peers, see `etcd_names`) and `etcd.log`."""
     certificates: CertificateFiles
     """Certificate, key and root for its peers."""
     listen_url: str
     """`https://0.0.0.0:2378`"""
     peer_url: str
-    """What the other members dial: `https://10.0.0.1:2378`."""
+    """What the other members dial, for ever the same: `https://etcd-<node id>:2378`."""
     cluster_token: str
     """The swarm's id."""
     initial_cluster: str = ""
@@ -127,8 +128,8 @@ class EtcdProcess:
     def command(self, force: bool) -> list[str]:
         """The command line; it holds paths and addresses, nothing secret."""
         options, files = self.options, self.options.certificates
-        return [
-            *("setpriv", "--pdeathsig", "TERM", "--", "etcd"),
+        etcd = [
+            "etcd",
             f"--name={options.name}",
             _data_flag(options.directory),
             "--listen-client-urls=unix://etcd:0",  # a file of that name in the working directory
@@ -143,13 +144,14 @@ class EtcdProcess:
             f"--peer-trusted-ca-file={files.root.absolute()}",
             "--peer-client-cert-auth",
             "--peer-cert-allowed-hostname=swarm-manager",
-            # A manager whose address changed must reach the others before it can tell them.
+            # It would ask that names resolve to where a peer calls from, which they do not when it has just moved.
             "--experimental-peer-skip-client-san-verification",
             f"--quota-backend-bytes={options.quota}",
             *_TUNING,
             *(_HASTY if options.hasty else _NORMAL),
             *(["--force-new-cluster"] if force else []),
         ]
+        return ["setpriv", "--pdeathsig", "TERM", "--", *with_names(options.directory, etcd)]
 
     def make_directories(self) -> None:
         """The member's directories, for this user only."""
@@ -158,11 +160,11 @@ class EtcdProcess:
             directory.chmod(0o700)
 
     def _spawn(self, force: bool) -> subprocess.Popen[bytes]:
-        for tool in ("setpriv", "etcd"):
+        for tool in ("setpriv", "etcd", *TOOLS):
             if shutil.which(tool) is None:
                 raise FailedPrecondition(f"a manager needs {tool}, which is not installed (run `shoal doctor`)")
         self.socket.unlink(missing_ok=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
+        environment = {name: value for name, value in os.environ.items() if not _misleads(name)}
         descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             # Not in a thread, although it blocks for a millisecond or two: the death signal is sent when the thread
@@ -229,6 +231,11 @@ def _pid_file(directory: Path) -> Path:
 
 def _data_flag(directory: Path) -> str:
     return f"--data-dir={directory.absolute() / 'data'}"
+
+
+def _misleads(variable: str) -> bool:
+    """Whether etcd would take options from it, or go to its peers through a proxy."""
+    return variable.startswith("ETCD_") or variable.lower().endswith("_proxy")
 
 
 async def _exit_code(process: subprocess.Popen[bytes]) -> int:

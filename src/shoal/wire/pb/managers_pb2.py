@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshoal/wire/pb/managers.proto\x12\x08shoal.v1\"=\n\x1bIssuePeerCertificateRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\x12\x11\n\taddresses\x18\x02 \x03(\t\"3\n\x1cIssuePeerCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"\x15\n\x13ListManagersRequest\"/\n\x0eManagerAddress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x02 \x01(\t\">\n\x10ManagerAddresses\x12*\n\x08managers\x18\x01 \x03(\x0b\x32\x18.shoal.v1.ManagerAddress2n\n\x05Peers\x12\x65\n\x14IssuePeerCertificate\x12%.shoal.v1.IssuePeerCertificateRequest\x1a&.shoal.v1.IssuePeerCertificateResponse2\x9a\x01\n\tDiscovery\x12\x42\n\x08\x41nnounce\x12\x1a.shoal.v1.ManagerAddresses\x1a\x1a.shoal.v1.ManagerAddresses\x12I\n\x0cListManagers\x12\x1d.shoal.v1.ListManagersRequest\x1a\x1a.shoal.v1.ManagerAddressesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshoal/wire/pb/managers.proto\x12\x08shoal.v1\"*\n\x1bIssuePeerCertificateRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"3\n\x1cIssuePeerCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"\x15\n\x13ListManagersRequest\"/\n\x0eManagerAddress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x02 \x01(\t\">\n\x10ManagerAddresses\x12*\n\x08managers\x18\x01 \x03(\x0b\x32\x18.shoal.v1.ManagerAddress2n\n\x05Peers\x12\x65\n\x14IssuePeerCertificate\x12%.shoal.v1.IssuePeerCertificateRequest\x1a&.shoal.v1.IssuePeerCertificateResponse2\x9a\x01\n\tDiscovery\x12\x42\n\x08\x41nnounce\x12\x1a.shoal.v1.ManagerAddresses\x1a\x1a.shoal.v1.ManagerAddresses\x12I\n\x0cListManagers\x12\x1d.shoal.v1.ListManagersRequest\x1a\x1a.shoal.v1.ManagerAddressesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,17 +32,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.wire.pb.managers_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ISSUEPEERCERTIFICATEREQUEST']._serialized_start=42
-  _globals['_ISSUEPEERCERTIFICATEREQUEST']._serialized_end=103
-  _globals['_ISSUEPEERCERTIFICATERESPONSE']._serialized_start=105
-  _globals['_ISSUEPEERCERTIFICATERESPONSE']._serialized_end=156
-  _globals['_LISTMANAGERSREQUEST']._serialized_start=158
-  _globals['_LISTMANAGERSREQUEST']._serialized_end=179
-  _globals['_MANAGERADDRESS']._serialized_start=181
-  _globals['_MANAGERADDRESS']._serialized_end=228
-  _globals['_MANAGERADDRESSES']._serialized_start=230
-  _globals['_MANAGERADDRESSES']._serialized_end=292
-  _globals['_PEERS']._serialized_start=294
-  _globals['_PEERS']._serialized_end=404
-  _globals['_DISCOVERY']._serialized_start=407
-  _globals['_DISCOVERY']._serialized_end=561
+  _globals['_ISSUEPEERCERTIFICATEREQUEST']._serialized_end=84
+  _globals['_ISSUEPEERCERTIFICATERESPONSE']._serialized_start=86
+  _globals['_ISSUEPEERCERTIFICATERESPONSE']._serialized_end=137
+  _globals['_LISTMANAGERSREQUEST']._serialized_start=139
+  _globals['_LISTMANAGERSREQUEST']._serialized_end=160
+  _globals['_MANAGERADDRESS']._serialized_start=162
+  _globals['_MANAGERADDRESS']._serialized_end=209
+  _globals['_MANAGERADDRESSES']._serialized_start=211
+  _globals['_MANAGERADDRESSES']._serialized_end=273
+  _globals['_PEERS']._serialized_start=275
+  _globals['_PEERS']._serialized_end=385
+  _globals['_DISCOVERY']._serialized_start=388
+  _globals['_DISCOVERY']._serialized_end=542
 # @@protoc_insertion_point(module_scope)

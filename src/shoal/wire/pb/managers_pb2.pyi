@@ -7,12 +7,10 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class IssuePeerCertificateRequest(_message.Message):
-    __slots__ = ("csr", "addresses")
+    __slots__ = ("csr",)
     CSR_FIELD_NUMBER: _ClassVar[int]
-    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     csr: bytes
-    addresses: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, csr: _Optional[bytes] = ..., addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, csr: _Optional[bytes] = ...) -> None: ...
 
 class IssuePeerCertificateResponse(_message.Message):
     __slots__ = ("certificate",)

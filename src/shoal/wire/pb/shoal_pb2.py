@@ -24,31 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shoal/wire/pb/shoal.proto\x12\x08shoal.v1\"2\n\nNetworkAck\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"/\n\x0bNetworkPush\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06update\x18\x02 \x01(\x0c\"M\n\x12JoinManagerRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08peer_url\x18\x02 \x01(\t\x12\x14\n\x0cmanager_addr\x18\x03 \x01(\t\"\x7f\n\x13JoinManagerResponse\x12\x14\n\x0cstore_key_id\x18\x01 \x01(\r\x12\x11\n\tstore_key\x18\x02 \x01(\x0c\x12\x11\n\tmember_id\x18\x03 \x01(\x04\x12\x17\n\x0finitial_cluster\x18\x04 \x01(\t\x12\x13\n\x0bmember_name\x18\x05 \x01(\t\"&\n\x13LeaveManagerRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x16\n\x14LeaveManagerResponse\"\x12\n\x10GetLeaderRequest\"2\n\x11GetLeaderResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x02 \x01(\t2D\n\x08Networks\x12\x38\n\x05Watch\x12\x14.shoal.v1.NetworkAck\x1a\x15.shoal.v1.NetworkPush(\x01\x30\x01\x32\xeb\x01\n\x08Managers\x12J\n\x0bJoinManager\x12\x1c.shoal.v1.JoinManagerRequest\x1a\x1d.shoal.v1.JoinManagerResponse\x12M\n\x0cLeaveManager\x12\x1d.shoal.v1.LeaveManagerRequest\x1a\x1e.shoal.v1.LeaveManagerResponse\x12\x44\n\tGetLeader\x12\x1a.shoal.v1.GetLeaderRequest\x1a\x1b.shoal.v1.GetLeaderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shoal/wire/pb/shoal.proto\x12\x08shoal.v1\"2\n\nNetworkAck\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"/\n\x0bNetworkPush\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06update\x18\x02 \x01(\x0c\"M\n\x12JoinManagerRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08peer_url\x18\x02 \x01(\t\x12\x14\n\x0cmanager_addr\x18\x03 \x01(\t\"\xef\x01\n\x13JoinManagerResponse\x12\x14\n\x0cstore_key_id\x18\x01 \x01(\r\x12\x11\n\tstore_key\x18\x02 \x01(\x0c\x12\x11\n\tmember_id\x18\x03 \x01(\x04\x12\x17\n\x0finitial_cluster\x18\x04 \x01(\t\x12\x13\n\x0bmember_name\x18\x05 \x01(\t\x12=\n\x08managers\x18\x06 \x03(\x0b\x32+.shoal.v1.JoinManagerResponse.ManagersEntry\x1a/\n\rManagersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"&\n\x13LeaveManagerRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x16\n\x14LeaveManagerResponse\"\x12\n\x10GetLeaderRequest\"2\n\x11GetLeaderResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x02 \x01(\t2D\n\x08Networks\x12\x38\n\x05Watch\x12\x14.shoal.v1.NetworkAck\x1a\x15.shoal.v1.NetworkPush(\x01\x30\x01\x32\xeb\x01\n\x08Managers\x12J\n\x0bJoinManager\x12\x1c.shoal.v1.JoinManagerRequest\x1a\x1d.shoal.v1.JoinManagerResponse\x12M\n\x0cLeaveManager\x12\x1d.shoal.v1.LeaveManagerRequest\x1a\x1e.shoal.v1.LeaveManagerResponse\x12\x44\n\tGetLeader\x12\x1a.shoal.v1.GetLeaderRequest\x1a\x1b.shoal.v1.GetLeaderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.wire.pb.shoal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_JOINMANAGERRESPONSE_MANAGERSENTRY']._loaded_options = None
+  _globals['_JOINMANAGERRESPONSE_MANAGERSENTRY']._serialized_options = b'8\001'
   _globals['_NETWORKACK']._serialized_start=39
   _globals['_NETWORKACK']._serialized_end=89
   _globals['_NETWORKPUSH']._serialized_start=91
   _globals['_NETWORKPUSH']._serialized_end=138
   _globals['_JOINMANAGERREQUEST']._serialized_start=140
   _globals['_JOINMANAGERREQUEST']._serialized_end=217
-  _globals['_JOINMANAGERRESPONSE']._serialized_start=219
-  _globals['_JOINMANAGERRESPONSE']._serialized_end=346
-  _globals['_LEAVEMANAGERREQUEST']._serialized_start=348
-  _globals['_LEAVEMANAGERREQUEST']._serialized_end=386
-  _globals['_LEAVEMANAGERRESPONSE']._serialized_start=388
-  _globals['_LEAVEMANAGERRESPONSE']._serialized_end=410
-  _globals['_GETLEADERREQUEST']._serialized_start=412
-  _globals['_GETLEADERREQUEST']._serialized_end=430
-  _globals['_GETLEADERRESPONSE']._serialized_start=432
-  _globals['_GETLEADERRESPONSE']._serialized_end=482
-  _globals['_NETWORKS']._serialized_start=484
-  _globals['_NETWORKS']._serialized_end=552
-  _globals['_MANAGERS']._serialized_start=555
-  _globals['_MANAGERS']._serialized_end=790
+  _globals['_JOINMANAGERRESPONSE']._serialized_start=220
+  _globals['_JOINMANAGERRESPONSE']._serialized_end=459
+  _globals['_JOINMANAGERRESPONSE_MANAGERSENTRY']._serialized_start=412
+  _globals['_JOINMANAGERRESPONSE_MANAGERSENTRY']._serialized_end=459
+  _globals['_LEAVEMANAGERREQUEST']._serialized_start=461
+  _globals['_LEAVEMANAGERREQUEST']._serialized_end=499
+  _globals['_LEAVEMANAGERRESPONSE']._serialized_start=501
+  _globals['_LEAVEMANAGERRESPONSE']._serialized_end=523
+  _globals['_GETLEADERREQUEST']._serialized_start=525
+  _globals['_GETLEADERREQUEST']._serialized_end=543
+  _globals['_GETLEADERRESPONSE']._serialized_start=545
+  _globals['_GETLEADERRESPONSE']._serialized_end=595
+  _globals['_NETWORKS']._serialized_start=597
+  _globals['_NETWORKS']._serialized_end=665
+  _globals['_MANAGERS']._serialized_start=668
+  _globals['_MANAGERS']._serialized_end=903
 # @@protoc_insertion_point(module_scope)

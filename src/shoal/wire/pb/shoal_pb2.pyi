@@ -1,5 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -31,18 +33,27 @@ class JoinManagerRequest(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., peer_url: _Optional[str] = ..., manager_addr: _Optional[str] = ...) -> None: ...
 
 class JoinManagerResponse(_message.Message):
-    __slots__ = ("store_key_id", "store_key", "member_id", "initial_cluster", "member_name")
+    __slots__ = ("store_key_id", "store_key", "member_id", "initial_cluster", "member_name", "managers")
+    class ManagersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     STORE_KEY_ID_FIELD_NUMBER: _ClassVar[int]
     STORE_KEY_FIELD_NUMBER: _ClassVar[int]
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     INITIAL_CLUSTER_FIELD_NUMBER: _ClassVar[int]
     MEMBER_NAME_FIELD_NUMBER: _ClassVar[int]
+    MANAGERS_FIELD_NUMBER: _ClassVar[int]
     store_key_id: int
     store_key: bytes
     member_id: int
     initial_cluster: str
     member_name: str
-    def __init__(self, store_key_id: _Optional[int] = ..., store_key: _Optional[bytes] = ..., member_id: _Optional[int] = ..., initial_cluster: _Optional[str] = ..., member_name: _Optional[str] = ...) -> None: ...
+    managers: _containers.ScalarMap[str, str]
+    def __init__(self, store_key_id: _Optional[int] = ..., store_key: _Optional[bytes] = ..., member_id: _Optional[int] = ..., initial_cluster: _Optional[str] = ..., member_name: _Optional[str] = ..., managers: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class LeaveManagerRequest(_message.Message):
     __slots__ = ("node_id",)
