@@ -152,8 +152,20 @@ def test_one_of_three_managers_moves(lan: list[Host]) -> None:
     until_sync(lambda: f"{three.address}:2377" in [node["ManagerStatus"]["Addr"] for node in two.ask("nodes")])
 
 
-def test_all_managers_move_at_once(lan: list[Host]) -> None:
-    """Three managers are killed and come back, two with their addresses swapped: they find each other and agree."""
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        [("192.168.99.103", "192.168.99.142", "192.168.99.101")],
+        [
+            ("192.168.99.102", "192.168.99.103", "192.168.99.101"),
+            ("192.168.99.103", "192.168.99.101", "192.168.99.102"),
+        ],
+    ],
+    ids=["two-swap", "all-swap-twice"],
+)
+def test_all_managers_move_at_once(lan: list[Host], rounds: list[tuple[str, str, str]]) -> None:
+    """Three managers are killed and come back where others were: they find each other and agree, also when they are
+    killed again as soon as the first of them is back."""
     for host in lan:
         host.on()
     lan[0].init()
@@ -161,13 +173,15 @@ def test_all_managers_move_at_once(lan: list[Host]) -> None:
         host.join(lan[0], "manager")
     until_sync(lambda: _reachable(lan[0]) == 3)
     until_sync(lambda: all(known(host) == {one.address for one in lan} for host in lan))
-    for host in lan:
-        host.kill()
-    for host, address in zip(lan, ("192.168.99.103", "192.168.99.142", "192.168.99.101"), strict=True):
-        host.move(address)
-    for host in lan:
-        host.on()
-    start = time.monotonic()
+    for addresses in rounds:
+        for host in lan:
+            host.kill()
+        for host, address in zip(lan, addresses, strict=True):
+            host.move(address)
+        for host in lan:
+            host.on()
+        start = time.monotonic()
+        until_sync(lambda: any(is_active(host) for host in lan), 120)
     until_sync(lambda: all(is_active(host) for host in lan), 120)
     until_sync(lambda: all(is_ready(one, host) for one in lan for host in lan))
     until_sync(lambda: all(_reachable(host) == 3 for host in lan))

@@ -224,6 +224,9 @@ def test_registry_credentials() -> None:
     assert parse_auth("%%%") is None
 
 
+NAMES = st.sampled_from(["a", "b", "c"])
+
+
 def test_the_leader_is_tried_first() -> None:
     """Managers are tried by weight; those that failed come last, until all have; an empty list is not believed."""
     kept: list[list[Remote]] = []
@@ -244,6 +247,16 @@ def test_the_leader_is_tried_first() -> None:
     assert {remotes.pick(rng).addr for _ in range(500)} == {"a:1", "b:1", "c:1"}
     with pytest.raises(Unavailable):
         Remotes([]).pick(rng)
+
+
+@given(st.lists(st.builds(Remote, node_id=NAMES, addr=NAMES, weight=st.integers(0, 100)), min_size=1), st.lists(NAMES))
+def test_there_is_always_one_to_try(known: list[Remote], failed: list[str]) -> None:
+    """However many failed, and if several were said to be at one address: as long as one is known it is tried."""
+    remotes = Remotes([])
+    remotes.replace(known)
+    for addr in failed:
+        remotes.failed(Remote(addr=addr))
+        assert remotes.pick(random.Random(1)) in known
 
 
 def test_who_said_something_new_last_is_believed() -> None:

@@ -93,9 +93,9 @@ class Remotes:
         if not self._known:
             raise Unavailable("no manager is known")
         fresh = [remote for remote in self._known if remote.addr not in self._failed]
-        if not fresh:
-            self._failed = self._failed[-1:] if len(self._known) > 1 else []
-            fresh = [remote for remote in self._known if remote.addr not in self._failed]
+        if not fresh:  # all failed: once more, the last one last
+            self._failed = self._failed[-1:]
+            fresh = [remote for remote in self._known if remote.addr not in self._failed] or self._known
         return rng.choices(fresh, [self._weight(remote) for remote in fresh])[0]
 
     def _weight(self, remote: Remote) -> float:
