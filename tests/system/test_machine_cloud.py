@@ -10,10 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from keyring.backends.fail import Keyring
-from moto.server import ThreadedMotoServer
 
 from shoal.machine import actions, ssh
 from shoal.machine.cloud import api
@@ -23,6 +21,7 @@ from shoal.machine.errors import MachineError
 from shoal.machine.host import open_host
 from shoal.machine.store import Store
 from tests.clouds import using
+from tests.ec2 import ec2_server, emptied
 from tests.machine_suite import Yard
 from tests.system.ssh_hosts import SshHost
 
@@ -115,17 +114,13 @@ class Driver(AmazonEC2Driver):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    made = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    made.start()
-    host, port = made.get_host_and_port()
-    yield f"http://{host}:{port}"
-    made.stop()
+    with ec2_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
 def ec2(server: str) -> Any:
-    return boto3.client("ec2", endpoint_url=server, region_name="us-east-1", aws_access_key_id="a",
-                        aws_secret_access_key="b")  # fmt: skip
+    return emptied(server)
 
 
 @pytest.fixture

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from keyring.backends.fail import Keyring
-from moto.server import ThreadedMotoServer
 
 from shoal.machine.cloud import api
 from shoal.machine.cloud import driver as driver_module
@@ -21,6 +17,7 @@ from shoal.machine.cloud.amazonec2_groups import MADE_BY
 from shoal.machine.driver import Context, Prepare, State
 from shoal.machine.errors import MachineError, PreCreateError
 from tests.clouds import using
+from tests.ec2 import ec2_server, emptied
 
 UBUNTU = "ami-12c6146b"
 
@@ -57,29 +54,15 @@ class Old(AmazonEC2Driver):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    made = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    made.start()
-    host, port = made.get_host_and_port()
-    app, one_at_a_time = made._server.app, threading.Lock()
-
-    def answer(*request: Any) -> list[bytes]:  # moto's memory is not made for several threads
-        with one_at_a_time:
-            return list(app(*request))
-
-    made._server.app = answer
-    yield f"http://{host}:{port}"
-    made.stop()
+    with ec2_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
 def ec2(server: str) -> Iterator[Any]:
     """EC2 as others see it, empty at first."""
-    client = boto3.client("ec2", endpoint_url=server, region_name="us-east-1", aws_access_key_id="a",
-                          aws_secret_access_key="b")  # fmt: skip
-    # moto's memory is the process's: other files' machines may be there.
-    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
     with using(Keyring()):
-        yield client
+        yield emptied(server)
     api.forget_answers()
 
 
