@@ -225,6 +225,17 @@ async def test_a_members_namespace_holds_its_names_and_no_container(tmp_path: Pa
         subprocess.run(["umount", netns], check=True)
 
 
+async def test_members_reach_each_other_past_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon's proxy is for registries; options of etcd in its environment are nobody's."""
+    for name in ("HTTPS_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("ETCD_LISTEN_METRICS_URLS", "nonsense")
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(member(tmp_path / "m1", "m1"))
+        await _joined(stack, tmp_path, "m2", first[1])
+        assert len(await first[1].members()) == 2
+
+
 async def test_a_removed_member_says_so(tmp_path: Path) -> None:
     """A member that the others remove ends with MemberRemoved; the rest go on."""
     async with AsyncExitStack() as stack:
