@@ -23,7 +23,7 @@ set -e
 containers=$1 etc=$2
 shift 2
 mounts=$(cat /proc/self/mounts)
-echo "$mounts" | while read -r _ at kind _; do
+printf '%s\\n' "$mounts" | while read -r _ at kind _; do
     case $kind:$at in nsfs:* | overlay:"$containers"/*) umount --lazy "$at" || : ;; esac
 done
 mount --bind "$etc" /etc
