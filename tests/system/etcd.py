@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shoal.ca.files import CertificateFiles, KeyPair
-from shoal.ca.issue import issue_peer, new_csr
+from shoal.ca.issue import issue_peer, new_csr, peer_name
 from shoal.ca.root import new_root
 from shoal.model.objects import RootCA
 from shoal.store.etcd_client import EtcdClient
-from shoal.store.etcd_names import peer_name, write_names
+from shoal.store.etcd_names import write_names
 from shoal.store.etcd_process import EtcdOptions, EtcdProcess, run_etcd
 
 ROOT = new_root(datetime.now(UTC))
@@ -44,7 +44,6 @@ def options(
             root,
             csr,
             node_id=name,
-            name=peer_name(name),
             cluster_id="c",
             now=datetime.now(UTC),
             expiry=timedelta(days=1),
@@ -67,6 +66,15 @@ def write_all_names(parent: Path) -> None:
     saved = {url.parent: url.read_text().partition(":")[0] for url in parent.glob("*/url")}
     for directory in saved:
         write_names(directory, {peer_name(one.name): address for one, address in saved.items()})
+
+
+def addresses_known(directory: Path) -> set[str]:
+    """Where the etcd in `directory` looks for all members; nothing when it knows no names."""
+    try:
+        lines = (directory / "etc/hosts").read_text().splitlines()
+    except FileNotFoundError:
+        return set()
+    return {line.split()[0] for line in lines}
 
 
 def member(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.system.etcd import addresses_known
 from tests.system.swarm_lab import Lab, Refused, lab
 from tests.waiting import until_sync
 
@@ -124,8 +125,4 @@ def test_managers_agree_again(swarm: Lab, moved: tuple[str, ...]) -> None:
 
 def remembered(swarm: Lab, name: str) -> set[str]:
     """Where a manager's etcd looks for the managers."""
-    try:
-        lines = (swarm.root(name) / "var/lib/shoal/swarm/etcd/etc/hosts").read_text().splitlines()
-    except OSError:
-        return set()
-    return {line.split()[0] for line in lines}
+    return addresses_known(swarm.root(name) / "var/lib/shoal/swarm/etcd")

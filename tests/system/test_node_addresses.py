@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from shoal.store.etcd_process import end_stray
+from tests.system.etcd import addresses_known
 from tests.system.network_lab import Lab, ip
 from tests.waiting import until_sync
 
@@ -172,7 +173,7 @@ def test_all_managers_move_at_once(lan: list[Host], rounds: list[tuple[str, str,
     for host in lan[1:]:
         host.join(lan[0], "manager")
     until_sync(lambda: _reachable(lan[0]) == 3)
-    until_sync(lambda: all(known(host) == {one.address for one in lan} for host in lan))
+    until_sync(lambda: all(addresses_known(host.directory / "etcd") == {one.address for one in lan} for host in lan))
     for addresses in rounds:
         for host in lan:
             host.kill()
@@ -187,7 +188,7 @@ def test_all_managers_move_at_once(lan: list[Host], rounds: list[tuple[str, str,
     until_sync(lambda: all(_reachable(host) == 3 for host in lan))
     print(f"three managers agree again after {time.monotonic() - start:.1f} s")
     assert lan[0].ask("network", "after")
-    until_sync(lambda: all(known(host) == {one.address for one in lan} for host in lan))
+    until_sync(lambda: all(addresses_known(host.directory / "etcd") == {one.address for one in lan} for host in lan))
 
 
 def test_the_killed_leader_is_succeeded_and_nothing_acknowledged_is_lost(lan: list[Host]) -> None:
@@ -225,11 +226,6 @@ def _try(host: Host, name: str) -> bool:
         return bool(host.ask("network", name))
     except Refused as fault:
         return "already exists" in str(fault)
-
-
-def known(host: Host) -> set[str]:
-    """Where a manager's etcd looks for the managers."""
-    return {line.split()[0] for line in (host.directory / "etcd/etc/hosts").read_text().splitlines()}
 
 
 def _reachable(manager: Host) -> int:

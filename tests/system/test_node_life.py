@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from shoal.ca.issue import peer_name
 from shoal.model.errors import ALREADY_IN_SWARM, NOT_A_MANAGER, NOT_IN_SWARM, InvalidArgument, ShoalError, Unavailable
 from shoal.model.objects import Node as NodeObject
 from shoal.model.swarm_spec import NetworkSpec
 from shoal.node.node import Node
-from shoal.store.etcd_names import peer_name
 from tests.system.nodes import Machine, record
 from tests.waiting import until
 

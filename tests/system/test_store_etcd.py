@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from shoal.ca.issue import peer_name
 from shoal.kit.clock import SystemClock
 from shoal.kit.tasks import background
 from shoal.model.errors import OutOfSequence, ShoalError, Unavailable
@@ -24,7 +25,7 @@ from shoal.store.base import Delete, Fence, NotLeader, Put, Store
 from shoal.store.codec import new_store_keys
 from shoal.store.etcd import EtcdStore, open_store
 from shoal.store.etcd_client import EtcdClient, EtcdError
-from shoal.store.etcd_names import peer_name, write_names
+from shoal.store.etcd_names import write_names
 from shoal.store.etcd_process import EtcdProcess, MemberRemoved, run_etcd
 from shoal.store.leadership import LeaderFence, Leadership
 from shoal.store.upkeep import make_room

@@ -97,7 +97,7 @@ def test_only_valid_node_certificates_count() -> None:
     with pytest.raises(Refused, match="not valid"):
         opened(sealed(QUESTION, node("m1", days=1)), NOW + timedelta(days=2))
     key, csr = new_csr()
-    pem = issue_peer(ROOT, csr, node_id="m1", name="etcd-m1", cluster_id=CLUSTER, now=NOW, expiry=timedelta(days=1))
+    pem = issue_peer(ROOT, csr, node_id="m1", cluster_id=CLUSTER, now=NOW, expiry=timedelta(days=1))
     with pytest.raises(Refused, match="no node's"):
         opened(sealed(QUESTION, KeyPair(pem, key)))
 

@@ -65,7 +65,7 @@ def test_a_csr_that_is_none_is_refused() -> None:
 def test_etcd_certificates_carry_the_peers_name() -> None:
     """A peer certificate names swarm-manager and what peers dial, no address, and is no node's identity."""
     _, csr = new_csr()
-    pem = issue_peer(ROOT, csr, node_id="n", name="etcd-n", cluster_id="c", now=NOW, expiry=DEFAULT_EXPIRY)
+    pem = issue_peer(ROOT, csr, node_id="n", cluster_id="c", now=NOW, expiry=DEFAULT_EXPIRY)
     names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["swarm-manager", "etcd-n"]
     assert names.get_values_for_type(x509.IPAddress) == []

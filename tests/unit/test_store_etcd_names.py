@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal.store.etcd_names import peer_name, with_names, write_names
+from shoal.ca.issue import peer_name
+from shoal.store.etcd_names import with_names, write_names
 
 
 def test_the_names_file(tmp_path: Path) -> None:

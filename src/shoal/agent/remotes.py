@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 
-from msgspec.structs import replace
+from msgspec.structs import replace as changed
 
 from shoal.model.base import Struct
 from shoal.model.errors import Unavailable
@@ -50,7 +50,7 @@ class Remotes:
         told, self._told = self._told, {remote.node_id: remote.addr for remote in remotes}
         self._become(
             [
-                replace(one, addr=here.get(one.node_id, one.addr)) if told.get(one.node_id) == one.addr else one
+                changed(one, addr=here.get(one.node_id, one.addr)) if told.get(one.node_id) == one.addr else one
                 for one in remotes
             ]
         )
@@ -77,7 +77,7 @@ class Remotes:
 
     def _become(self, remotes: list[Remote]) -> None:
         own, addr = self._own
-        remotes = [replace(one, addr=addr) if own and one.node_id == own else one for one in remotes]
+        remotes = [changed(one, addr=addr) if own and one.node_id == own else one for one in remotes]
         if remotes != self._known:
             self._known = remotes
             if self._keep is not None:

@@ -54,17 +54,20 @@ def issue_node(
     return _issue(root, csr, subject, [x509.DNSName(name) for name in names], now=now, expiry=expiry)
 
 
-def issue_peer(
-    root: RootCA, csr: bytes, *, node_id: str, name: str, cluster_id: str, now: datetime, expiry: timedelta
-) -> bytes:
-    """The certificate in PEM that a manager's etcd shows to its peers, which dial `name`."""
+def peer_name(node_id: str) -> str:
+    """The host in the URL of a manager's etcd, and in its certificate (see `store.etcd_names`)."""
+    return f"etcd-{node_id}"
+
+
+def issue_peer(root: RootCA, csr: bytes, *, node_id: str, cluster_id: str, now: datetime, expiry: timedelta) -> bytes:
+    """The certificate in PEM that a manager's etcd shows to its peers, which dial `peer_name`."""
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, cluster_id),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"etcd-{node_id}"),
+            x509.NameAttribute(NameOID.COMMON_NAME, peer_name(node_id)),
         ]
     )
-    names = [x509.DNSName(MANAGER_OU), x509.DNSName(name)]
+    names = [x509.DNSName(MANAGER_OU), x509.DNSName(peer_name(node_id))]
     return _issue(root, csr, subject, names, now=now, expiry=expiry)
 
 

@@ -15,12 +15,13 @@ from shoal.agent.executor import Executor
 from shoal.agent.remotes import Remote, Remotes
 from shoal.ca.files import KeyPair
 from shoal.ca.identity import Identity, identity_of
+from shoal.ca.issue import peer_name
 from shoal.ca.tls import client_context, reload, server_context
 from shoal.kit.clock import Clock
 from shoal.kit.ids import Ids
 from shoal.node.addresses import Addresses, InterfaceAddress, host_of, interfaces, join_host
 from shoal.node.state import StateDirectory
-from shoal.store.etcd_names import peer_name, write_names
+from shoal.store.etcd_names import write_names
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from shoal.model.errors import Unavailable
 from shoal.model.objects import Cluster
 from shoal.node.local import Local
 from shoal.store.base import Store
-from shoal.store.etcd_names import peer_name
 from shoal.wire.grpc import rpc
 from shoal.wire.pb import managers_pb2
 from shoal.wire.pb.managers_grpc import PeersBase
@@ -60,7 +59,6 @@ def _issue(cluster: Cluster, csr: bytes, node_id: str, clock: Clock) -> bytes:
         cluster.root_ca,
         csr,
         node_id=node_id,
-        name=peer_name(node_id),
         cluster_id=cluster.id,
         now=clock.now(),
         expiry=expiry_of(cluster.spec.ca_config),

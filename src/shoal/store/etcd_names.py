@@ -16,7 +16,7 @@ from pathlib import Path
 from shoal.kit.files import write_atomic
 
 TOOLS = ("unshare", "mount", "umount")
-"""What `with_names` runs, all of util-linux."""
+"""What `with_names` runs."""
 
 _SCRIPT = """
 set -e
@@ -31,11 +31,6 @@ exec "$@"
 """
 # Containers' file systems and networks are copied into the namespace, too, and would outlive the containers there where
 # the machine's mounts are not shared: so they go at once.
-
-
-def peer_name(node_id: str) -> str:
-    """The host in the URL of a manager's etcd, and in its certificate."""
-    return f"etcd-{node_id}"
 
 
 def write_names(directory: Path, addresses: Mapping[str, str]) -> None:

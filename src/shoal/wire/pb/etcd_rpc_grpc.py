@@ -112,10 +112,6 @@ class ClusterBase(abc.ABC):
         pass
 
     @abc.abstractmethod
-    async def MemberUpdate(self, stream: 'grpclib.server.Stream[shoal.wire.pb.etcd_rpc_pb2.MemberUpdateRequest, shoal.wire.pb.etcd_rpc_pb2.MemberUpdateResponse]') -> None:
-        pass
-
-    @abc.abstractmethod
     async def MemberList(self, stream: 'grpclib.server.Stream[shoal.wire.pb.etcd_rpc_pb2.MemberListRequest, shoal.wire.pb.etcd_rpc_pb2.MemberListResponse]') -> None:
         pass
 
@@ -136,12 +132,6 @@ class ClusterBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 shoal.wire.pb.etcd_rpc_pb2.MemberRemoveRequest,
                 shoal.wire.pb.etcd_rpc_pb2.MemberRemoveResponse,
-            ),
-            '/etcdserverpb.Cluster/MemberUpdate': grpclib.const.Handler(
-                self.MemberUpdate,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                shoal.wire.pb.etcd_rpc_pb2.MemberUpdateRequest,
-                shoal.wire.pb.etcd_rpc_pb2.MemberUpdateResponse,
             ),
             '/etcdserverpb.Cluster/MemberList': grpclib.const.Handler(
                 self.MemberList,
@@ -172,12 +162,6 @@ class ClusterStub:
             '/etcdserverpb.Cluster/MemberRemove',
             shoal.wire.pb.etcd_rpc_pb2.MemberRemoveRequest,
             shoal.wire.pb.etcd_rpc_pb2.MemberRemoveResponse,
-        )
-        self.MemberUpdate = grpclib.client.UnaryUnaryMethod(
-            channel,
-            '/etcdserverpb.Cluster/MemberUpdate',
-            shoal.wire.pb.etcd_rpc_pb2.MemberUpdateRequest,
-            shoal.wire.pb.etcd_rpc_pb2.MemberUpdateResponse,
         )
         self.MemberList = grpclib.client.UnaryUnaryMethod(
             channel,
